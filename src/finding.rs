@@ -1,0 +1,108 @@
+//! What a rule says: plain data, without colour and without words of the terminal.
+
+use crate::source::Span;
+use serde::Serialize;
+
+/// How bad a finding is. Severity says consequence, not certainty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing: cost or advice.
+    Info,
+    /// Stale or slow for most.
+    Warning,
+    /// Wrong content can ship, or the build breaks.
+    Error,
+}
+
+impl Severity {
+    /// `info`, `warning` or `error`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        }
+    }
+}
+
+impl std::str::FromStr for Severity {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "info" => Ok(Severity::Info),
+            "warning" => Ok(Severity::Warning),
+            "error" => Ok(Severity::Error),
+            other => Err(format!(
+                "unknown severity `{other}`: it is `info`, `warning` or `error`"
+            )),
+        }
+    }
+}
+
+/// A place with a word about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Name of the file as shown ([`crate::source::SourceFile::name`]).
+    pub file: String,
+    /// Where in it; `None` means the file as a whole (for files that are named, not read).
+    pub span: Option<Span>,
+    /// What is there, in a short clause: lower case, no full stop. May be empty.
+    pub message: String,
+}
+
+/// One thing that is wrong, with its evidence.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Name of the rule.
+    pub rule: &'static str,
+    /// As the rule's page says, unless the configuration says otherwise.
+    pub severity: Severity,
+    /// What happens, to whom, since when; one sentence without full stop, in the user's own paths.
+    pub message: String,
+    /// The instruction that causes it.
+    pub primary: Label,
+    /// Other places that take part.
+    pub related: Vec<Label>,
+    /// How to fix it, concretely.
+    pub help: Option<String>,
+    /// The stage by name, or its number.
+    pub stage: Option<String>,
+    /// The facts that made the rule fire: files, bytes, patterns.
+    pub evidence: serde_json::Map<String, serde_json::Value>,
+    /// A change to the files that removes it.
+    pub fix: Option<Fix>,
+}
+
+/// Whether a fix can change what the image holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Safety {
+    /// The image stays the same.
+    Safe,
+    /// A person should look.
+    Unsafe,
+}
+
+/// A set of edits that belong together.
+#[derive(Clone, Debug)]
+pub struct Fix {
+    /// Whether it may change the image.
+    pub safety: Safety,
+    /// What it does, in one clause.
+    pub description: String,
+    /// The edits; they do not overlap.
+    pub edits: Vec<Edit>,
+}
+
+/// A replacement of bytes in one file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Edit {
+    /// Name of the file as shown.
+    pub file: String,
+    /// What is replaced.
+    pub span: Span,
+    /// By what.
+    pub text: String,
+}

@@ -1,0 +1,47 @@
+//! How a Dockerfile is built: what `docker buildx build` would be told.
+
+use std::path::PathBuf;
+
+/// One build, as said on a command line or in a file that builds it.
+#[derive(Clone, Debug, Default)]
+pub struct Invocation {
+    /// `-f`: the Dockerfile; by default `Dockerfile` in the context.
+    pub dockerfile: Option<PathBuf>,
+    /// The context directory.
+    pub context: PathBuf,
+    /// `--target`: a stage name or number; by default the last stage.
+    pub target: Option<String>,
+    /// `--build-arg`, in order; the last one of a name counts.
+    pub build_args: Vec<(String, String)>,
+    /// `--platform`; empty means the machine's own, `linux/<arch>`.
+    pub platforms: Vec<String>,
+    /// `--build-context NAME=VALUE`.
+    pub contexts: Vec<(String, String)>,
+    /// `--image REF=PATH`: where a base image can be read.
+    pub images: Vec<(String, PathBuf)>,
+    /// `--no-cache`.
+    pub no_cache: bool,
+    /// `--no-cache-filter`: stage names.
+    pub no_cache_filter: Vec<String>,
+    /// `--add-host NAME:IP`.
+    pub add_hosts: Vec<String>,
+    /// `--ulimit NAME=SOFT[:HARD]`.
+    pub ulimits: Vec<String>,
+    /// `--shm-size`.
+    pub shm_size: Option<String>,
+    /// `--cgroup-parent`.
+    pub cgroup_parent: Option<String>,
+    /// `--network`.
+    pub network: Option<String>,
+}
+
+impl Invocation {
+    /// The value of a build argument, if one is given.
+    pub fn build_arg(&self, name: &str) -> Option<&str> {
+        self.build_args
+            .iter()
+            .rev()
+            .find(|(k, _)| k == name)
+            .map(|(_, v)| v.as_str())
+    }
+}
