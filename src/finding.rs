@@ -34,9 +34,7 @@ impl std::str::FromStr for Severity {
             "info" => Ok(Severity::Info),
             "warning" => Ok(Severity::Warning),
             "error" => Ok(Severity::Error),
-            other => Err(format!(
-                "unknown severity `{other}`: it is `info`, `warning` or `error`"
-            )),
+            other => Err(format!("unknown severity `{other}`: it is `info`, `warning` or `error`")),
         }
     }
 }

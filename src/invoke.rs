@@ -38,10 +38,6 @@ pub struct Invocation {
 impl Invocation {
     /// The value of a build argument, if one is given.
     pub fn build_arg(&self, name: &str) -> Option<&str> {
-        self.build_args
-            .iter()
-            .rev()
-            .find(|(k, _)| k == name)
-            .map(|(_, v)| v.as_str())
+        self.build_args.iter().rev().find(|(k, _)| k == name).map(|(_, v)| v.as_str())
     }
 }

@@ -19,10 +19,7 @@ impl Span {
     /// The range from `start` up to, but not including, `end`.
     pub fn new(start: usize, end: usize) -> Self {
         let clamp = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Self {
-            start: clamp(start),
-            end: clamp(end),
-        }
+        Self { start: clamp(start), end: clamp(end) }
     }
 
     /// Length in bytes.
@@ -37,10 +34,7 @@ impl Span {
 
     /// The smallest range that holds both.
     pub fn to(self, other: Span) -> Span {
-        Span {
-            start: self.start.min(other.start),
-            end: self.end.max(other.end),
-        }
+        Span { start: self.start.min(other.start), end: self.end.max(other.end) }
     }
 
     /// As a range of `usize`, for slicing.
@@ -117,20 +111,12 @@ impl SourceFile {
     pub fn from_bytes(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         let (name, bytes) = (name.into(), bytes.into());
         let index = LineIndex::new(&bytes);
-        Self {
-            path: PathBuf::from(&name),
-            name,
-            bytes,
-            index,
-        }
+        Self { path: PathBuf::from(&name), name, bytes, index }
     }
 
     /// Reads `path`; `name` is how it is shown.
     pub fn read(path: &Path, name: impl Into<String>) -> Result<Self, ReadError> {
-        let fail = |source| ReadError {
-            path: path.to_path_buf(),
-            source,
-        };
+        let fail = |source| ReadError { path: path.to_path_buf(), source };
         let meta = std::fs::metadata(path).map_err(fail)?;
         if meta.is_dir() {
             return Err(fail(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
@@ -152,20 +138,11 @@ impl SourceFile {
     pub fn position(&self, offset: u32) -> Position {
         let line = self.index.line(offset);
         let start = self.index.line_start(line).unwrap_or(0);
-        let before = self
-            .bytes
-            .get(start as usize..(offset as usize).min(self.bytes.len()))
-            .unwrap_or_default();
-        let skip = if line == 1 && before.starts_with(b"\xEF\xBB\xBF") {
-            3
-        } else {
-            0
-        };
+        let before =
+            self.bytes.get(start as usize..(offset as usize).min(self.bytes.len())).unwrap_or_default();
+        let skip = if line == 1 && before.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
         let column = String::from_utf8_lossy(&before[skip..]).chars().count() + 1;
-        Position {
-            line,
-            column: u32::try_from(column).unwrap_or(u32::MAX),
-        }
+        Position { line, column: u32::try_from(column).unwrap_or(u32::MAX) }
     }
 
     /// Positions of both ends of a span; the end is exclusive.

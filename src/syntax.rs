@@ -189,10 +189,7 @@ impl Keyword {
 
     /// The instruction a word names, in any case.
     pub fn from_word(word: &str) -> Keyword {
-        Self::ALL
-            .into_iter()
-            .find(|k| k.name().eq_ignore_ascii_case(word))
-            .unwrap_or(Keyword::Unknown)
+        Self::ALL.into_iter().find(|k| k.name().eq_ignore_ascii_case(word)).unwrap_or(Keyword::Unknown)
     }
 }
 
@@ -256,9 +253,7 @@ pub struct Flag {
 impl Flag {
     /// Whether a boolean flag is on: no value or `true`.
     pub fn is_true(&self) -> bool {
-        self.value
-            .as_deref()
-            .is_none_or(|v| v.eq_ignore_ascii_case("true"))
+        self.value.as_deref().is_none_or(|v| v.eq_ignore_ascii_case("true"))
     }
 
     /// The value, or the empty string.
@@ -288,10 +283,7 @@ pub struct MountField {
 impl Mount {
     /// The last field with one of these keys.
     pub fn field(&self, keys: &[&str]) -> Option<&MountField> {
-        self.fields
-            .iter()
-            .rev()
-            .find(|f| keys.contains(&f.key.as_str()))
+        self.fields.iter().rev().find(|f| keys.contains(&f.key.as_str()))
     }
 
     /// The value of the last field with one of these keys.

@@ -7,7 +7,5 @@ pub(super) fn content(heredoc: &Heredoc) -> String {
     if !heredoc.chomp {
         return text;
     }
-    text.split_inclusive('\n')
-        .map(|line| line.trim_start_matches('\t'))
-        .collect()
+    text.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
 }

@@ -46,11 +46,7 @@ impl LogicalText {
     /// not run over a continuation that follows.
     pub fn span(&self, range: std::ops::Range<usize>) -> Span {
         let start = self.file_offset(range.start);
-        let end = if range.end > range.start {
-            self.file_offset(range.end - 1) + 1
-        } else {
-            start
-        };
+        let end = if range.end > range.start { self.file_offset(range.end - 1) + 1 } else { start };
         Span::new(start, end)
     }
 
@@ -61,34 +57,21 @@ impl LogicalText {
 
     /// The part of the text in `range`, with its own places.
     pub fn slice(&self, range: std::ops::Range<usize>) -> LogicalText {
-        let (from, to) = (
-            range.start.min(self.bytes.len()),
-            range.end.min(self.bytes.len()),
-        );
+        let (from, to) = (range.start.min(self.bytes.len()), range.end.min(self.bytes.len()));
         let mut out = LogicalText::new();
         if from >= to {
             out.push(&[], self.file_offset(from));
             return out;
         }
-        let n = self
-            .segments
-            .partition_point(|(joined, _)| *joined as usize <= from)
-            .saturating_sub(1);
+        let n = self.segments.partition_point(|(joined, _)| *joined as usize <= from).saturating_sub(1);
         for (i, (joined, file)) in self.segments.iter().enumerate().skip(n) {
             let begin = (*joined as usize).max(from);
-            let end = self
-                .segments
-                .get(i + 1)
-                .map_or(self.bytes.len(), |s| s.0 as usize)
-                .min(to);
+            let end = self.segments.get(i + 1).map_or(self.bytes.len(), |s| s.0 as usize).min(to);
             if begin >= to {
                 break;
             }
             if begin < end {
-                out.push(
-                    &self.bytes[begin..end],
-                    *file as usize + (begin - *joined as usize),
-                );
+                out.push(&self.bytes[begin..end], *file as usize + (begin - *joined as usize));
             }
         }
         out
