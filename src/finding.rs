@@ -1,6 +1,7 @@
 //! What a rule says: plain data, without colour and without words of the terminal.
 
-use crate::source::Span;
+use crate::source::{ReadError, SourceFile, Span};
+use crate::syntax::SyntaxError;
 use serde::Serialize;
 
 /// How bad a finding is. Severity says consequence, not certainty.
@@ -103,4 +104,44 @@ pub struct Edit {
     pub span: Span,
     /// By what.
     pub text: String,
+}
+
+/// Why a file could not be looked at, or would stop a build.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// What kind of problem; the exit code follows from it.
+    pub kind: ProblemKind,
+    /// Where.
+    pub place: Label,
+    /// What is wrong, in a sentence without full stop.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// Kinds of [`Problem`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProblemKind {
+    /// A file that cannot be read: exit 2.
+    Unreadable,
+    /// Something BuildKit refuses: exit 4.
+    Refused,
+}
+
+impl Problem {
+    /// What BuildKit refuses in a file.
+    pub fn refused(file: &SourceFile, error: &SyntaxError) -> Self {
+        let place = Label { file: file.name.clone(), span: Some(error.span), message: String::new() };
+        Self { kind: ProblemKind::Refused, place, message: error.message.clone(), help: error.help.clone() }
+    }
+
+    /// A file, known to people as `name`, that cannot be read.
+    pub fn unreadable(name: impl Into<String>, error: &ReadError) -> Self {
+        Self {
+            kind: ProblemKind::Unreadable,
+            place: Label { file: name.into(), span: None, message: String::new() },
+            message: format!("cannot be read: {}", error.source),
+            help: None,
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! what a Dockerfile is.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// A half-open range of bytes in one file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -151,6 +151,22 @@ impl SourceFile {
     }
 }
 
+/// How a path is shown: relative to the working directory if it is below it, with `/`, without `./`.
+pub fn shown(path: &Path) -> String {
+    let below = std::env::current_dir().ok().and_then(|dir| path.strip_prefix(dir).ok()).unwrap_or(path);
+    let parts: Vec<_> = below
+        .components()
+        .filter(|part| !matches!(part, Component::CurDir))
+        .map(|part| part.as_os_str().to_string_lossy())
+        .collect();
+    match parts.join("/") {
+        empty if empty.is_empty() => ".".to_owned(),
+        // The root directory is a part of its own on Unix.
+        absolute if absolute.starts_with("//") => absolute[1..].to_owned(),
+        relative => relative,
+    }
+}
+
 /// A file that could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {}: {source}", path.display())]
@@ -171,6 +187,16 @@ mod tests {
         assert_eq!(f.position(0), Position { line: 1, column: 1 });
         assert_eq!(f.position(2), Position { line: 2, column: 1 });
         assert_eq!(f.position(4), Position { line: 2, column: 2 });
+    }
+
+    #[test]
+    fn paths_are_shown_relative_and_with_slashes() {
+        let cases = [("./a//b/./c", "a/b/c"), (".", "."), ("../x", "../x"), ("/etc/x", "/etc/x"), ("/", "/")];
+        for (path, expected) in cases {
+            assert_eq!(shown(Path::new(path)), expected);
+        }
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(shown(&here.join("src/lib.rs")), "src/lib.rs");
     }
 
     #[test]

@@ -1,0 +1,276 @@
+//! A build as `docker buildx build` takes it: the flags, and finding the Dockerfile.
+
+use super::CliError;
+use crate::finding::Problem;
+use crate::invoke::Invocation;
+use crate::source::{SourceFile, shown};
+use crate::syntax::{self, Document};
+use clap::{Arg, ArgAction};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The flags of `docker buildx build`, so that a build command can be pasted and its verb replaced.
+#[derive(Debug, clap::Args)]
+#[command(
+    next_help_heading = "The build, as for `docker buildx build` (its other flags are accepted and ignored)"
+)]
+pub struct BuildArgs {
+    /// The build context: a directory
+    #[arg(value_name = "CONTEXT", default_value = ".", help_heading = "Arguments")]
+    context: PathBuf,
+    /// The Dockerfile; `-` reads standard input [default: CONTEXT/Dockerfile]
+    #[arg(short, long, value_name = "PATH")]
+    file: Option<PathBuf>,
+    /// The stage to build [default: the last one]
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+    /// Set an argument of the build; without a value it is taken from the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    build_arg: Vec<String>,
+    /// The platform to build for, such as linux/amd64 [default: this machine's]
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    platform: Vec<String>,
+    /// An additional build context: a directory, or oci-layout://DIR
+    #[arg(long, value_name = "NAME=DIR", value_parser = pair)]
+    build_context: Vec<(String, String)>,
+    /// Where a base image can be read: an OCI layout, an image tarball or an image config
+    #[arg(long, value_name = "REF=PATH", value_parser = pair)]
+    image: Vec<(String, String)>,
+    /// Build every step anew
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+        hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
+    no_cache: bool,
+    /// Build the steps of these stages anew
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    no_cache_filter: Vec<String>,
+    /// Add a line to /etc/hosts of every RUN
+    #[arg(long, value_name = "HOST:IP", value_delimiter = ',')]
+    add_host: Vec<String>,
+    /// Set a limit of every RUN
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    ulimit: Vec<String>,
+    /// The size of /dev/shm in every RUN
+    #[arg(long, value_name = "SIZE")]
+    shm_size: Option<String>,
+    /// The parent of the control group of every RUN
+    #[arg(long, value_name = "PATH")]
+    cgroup_parent: Option<String>,
+    /// The network of every RUN: default, none or host
+    #[arg(long, value_name = "MODE")]
+    network: Option<String>,
+    #[command(flatten)]
+    _ignored: Ignored,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("it has the form NAME=VALUE".to_owned()),
+    }
+}
+
+/// Flags of `docker buildx build` that cannot change a key: accepted, hidden, forgotten.
+#[derive(Debug)]
+struct Ignored;
+
+impl Ignored {
+    const VALUED: [(&str, Option<char>); 34] = [
+        ("allow", None),
+        ("annotation", None),
+        ("attest", None),
+        ("builder", None),
+        ("cache-from", None),
+        ("cache-to", None),
+        ("call", None),
+        ("cpu-period", None),
+        ("cpu-quota", None),
+        ("cpu-shares", Some('c')),
+        ("cpuset-cpus", None),
+        ("cpuset-mems", None),
+        ("iidfile", None),
+        ("invoke", None),
+        ("isolation", None),
+        ("label", None),
+        ("memory", Some('m')),
+        ("memory-swap", None),
+        ("metadata-file", None),
+        ("output", Some('o')),
+        ("policy", None),
+        ("print", None),
+        ("progress", None),
+        ("provenance", None),
+        ("root", None),
+        ("sbom", None),
+        ("secret", None),
+        ("security-opt", None),
+        ("server-config", None),
+        ("ssh", None),
+        ("tag", Some('t')),
+        ("cidfile", None),
+        ("host", Some('H')),
+        ("log-level", None),
+    ];
+    const SWITCHES: [(&str, Option<char>); 12] = [
+        ("check", None),
+        ("compress", None),
+        ("debug", Some('D')),
+        ("detach", None),
+        ("disable-content-trust", None),
+        ("force-rm", None),
+        ("load", None),
+        ("pull", None),
+        ("push", None),
+        ("quiet", Some('q')),
+        ("rm", None),
+        ("squash", None),
+    ];
+}
+
+impl clap::FromArgMatches for Ignored {
+    fn from_arg_matches(_: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, _: &clap::ArgMatches) -> Result<(), clap::Error> {
+        Ok(())
+    }
+}
+
+impl clap::Args for Ignored {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let arg = |(name, short): (&'static str, Option<char>)| {
+            let arg = Arg::new(name).long(name).hide(true).action(ArgAction::Append);
+            match short {
+                Some(short) => arg.short(short),
+                None => arg,
+            }
+        };
+        command.args(Self::VALUED.map(|flag| arg(flag).allow_hyphen_values(true))).args(
+            Self::SWITCHES
+                .map(|flag| arg(flag).num_args(0..=1).require_equals(true).default_missing_value("true")),
+        )
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+/// A build that can be looked at: how it is invoked, and its Dockerfile, which BuildKit would accept.
+pub struct Build {
+    /// How it is invoked.
+    pub invocation: Invocation,
+    /// The Dockerfile.
+    pub file: Arc<SourceFile>,
+    /// The parsed Dockerfile; it has no errors.
+    pub document: Document,
+}
+
+impl BuildArgs {
+    /// The build these flags describe.
+    pub fn invocation(&self) -> Invocation {
+        let build_args = self.build_arg.iter().filter_map(|arg| match arg.split_once('=') {
+            Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+            // As Docker does: what the environment does not know is not set.
+            None => Some((arg.clone(), std::env::var(arg).ok()?)),
+        });
+        Invocation {
+            dockerfile: self.file.clone(),
+            context: self.context.clone(),
+            target: self.target.clone().filter(|t| !t.is_empty()),
+            build_args: build_args.collect(),
+            platforms: self.platform.clone(),
+            contexts: self.build_context.clone(),
+            images: self.image.iter().map(|(name, path)| (name.clone(), PathBuf::from(path))).collect(),
+            no_cache: self.no_cache,
+            no_cache_filter: self.no_cache_filter.clone(),
+            add_hosts: self.add_host.clone(),
+            ulimits: self.ulimit.clone(),
+            shm_size: self.shm_size.clone(),
+            cgroup_parent: self.cgroup_parent.clone(),
+            network: self.network.clone(),
+        }
+    }
+
+    /// Finds, reads and parses the Dockerfile. What BuildKit would refuse is an error with its places.
+    pub fn load(&self) -> Result<Build, CliError> {
+        let invocation = self.invocation();
+        check_context(&invocation.context)?;
+        let file = Arc::new(read_dockerfile(&invocation)?);
+        let document = syntax::parse(&file.bytes);
+        if document.errors.is_empty() {
+            return Ok(Build { invocation, file, document });
+        }
+        let problems = document.errors.iter().map(|error| Problem::refused(&file, error)).collect();
+        Err(CliError::Problems { problems, files: vec![file] })
+    }
+}
+
+/// Whether this names a context that only a builder can fetch.
+fn is_remote(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/")
+}
+
+fn check_context(context: &Path) -> Result<(), CliError> {
+    if context == Path::new("-") || (is_remote(context) && !context.exists()) {
+        return Err(CliError::failed_with_help(
+            format!("the context `{}` is not a directory on this machine", context.display()),
+            "layerlint reads contexts from disk only: check it out and give its directory",
+        ));
+    }
+    match std::fs::metadata(context) {
+        Ok(meta) if meta.is_dir() => Ok(()),
+        Ok(_) => Err(CliError::failed_with_help(
+            format!("the context `{}` is not a directory", context.display()),
+            format!("give the directory, and the Dockerfile with `-f {}`", context.display()),
+        )),
+        Err(error) => {
+            Err(CliError::failed(format!("cannot read the context `{}`: {error}", context.display())))
+        }
+    }
+}
+
+/// Reads the Dockerfile where `docker buildx build` would find it.
+fn read_dockerfile(invocation: &Invocation) -> Result<SourceFile, CliError> {
+    let path = match &invocation.dockerfile {
+        Some(path) if path == Path::new("-") => return read_stdin("<stdin>"),
+        Some(path) if is_remote(path) && !path.exists() => {
+            return Err(CliError::failed_with_help(
+                format!("the Dockerfile `{}` is not a file on this machine", path.display()),
+                "download it and give the file with `-f`",
+            ));
+        }
+        Some(path) => path.clone(),
+        None => invocation.context.join("Dockerfile"),
+    };
+    let path = with_lower_case(path);
+    SourceFile::read(&path, shown(&path)).map_err(|error| {
+        let message = format!("cannot read the Dockerfile `{}`: {}", shown(&path), error.source);
+        if invocation.dockerfile.is_none() {
+            return CliError::failed_with_help(message, "give the Dockerfile with `-f PATH`");
+        }
+        CliError::failed(message)
+    })
+}
+
+/// Docker takes `dockerfile` where there is no `Dockerfile`, and for that name alone.
+fn with_lower_case(path: PathBuf) -> PathBuf {
+    if path.file_name().is_some_and(|name| name == "Dockerfile") && !path.exists() {
+        let lower = path.with_file_name("dockerfile");
+        if lower.exists() {
+            return lower;
+        }
+    }
+    path
+}
+
+/// Reads standard input as a file of that name.
+pub(super) fn read_stdin(name: &str) -> Result<SourceFile, CliError> {
+    let mut bytes = Vec::new();
+    match std::io::stdin().lock().read_to_end(&mut bytes) {
+        Ok(_) => Ok(SourceFile::from_bytes(name, bytes)),
+        Err(error) => Err(CliError::failed(format!("cannot read standard input: {error}"))),
+    }
+}
