@@ -1,5 +1,7 @@
 //! How a Dockerfile is built: what `docker buildx build` would be told.
 
+pub mod platform;
+
 use std::path::PathBuf;
 
 /// One build, as said on a command line or in a file that builds it.
