@@ -53,6 +53,14 @@ impl Escape {
             Escape::Backtick => '`',
         }
     }
+
+    /// The character as a byte.
+    pub fn byte(self) -> u8 {
+        match self {
+            Escape::Backslash => b'\\',
+            Escape::Backtick => b'`',
+        }
+    }
 }
 
 /// `# name=value` at the top of the file.

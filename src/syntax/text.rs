@@ -55,6 +55,15 @@ impl LogicalText {
         self.span(0..self.bytes.len())
     }
 
+    /// Places of the pieces that follow each other in the text and may be apart in the file; empty ones are left out.
+    pub fn pieces(&self) -> impl Iterator<Item = Span> + '_ {
+        self.segments.iter().enumerate().filter_map(|(i, (joined, file))| {
+            let end = self.segments.get(i + 1).map_or(self.bytes.len(), |s| s.0 as usize);
+            let (file, length) = (*file as usize, end.saturating_sub(*joined as usize));
+            (length > 0).then(|| Span::new(file, file + length))
+        })
+    }
+
     /// The part of the text in `range`, with its own places.
     pub fn slice(&self, range: std::ops::Range<usize>) -> LogicalText {
         let (from, to) = (range.start.min(self.bytes.len()), range.end.min(self.bytes.len()));
