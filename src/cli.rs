@@ -1,11 +1,13 @@
 //! The command line: clap types, one file per command, wiring. The only room that knows clap; it holds no logic.
 
 mod build;
+mod check;
 mod console;
 mod context;
 mod error;
 mod graph;
 mod keys;
+mod rules;
 
 pub use build::{Build, BuildArgs};
 pub use console::Console;
@@ -47,12 +49,16 @@ struct Cli {
 /// One variant per command; each has its own file.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// What is risky here? Lints every Dockerfile found below a directory
+    Check(check::Args),
     /// What is every instruction keyed by, and which context files feed it?
     Keys(keys::Args),
     /// What is in the build context, what is left out, and which pattern decided it?
     Context(context::Args),
     /// Which stages are there, how do they feed each other, which are never built?
     Graph(graph::Args),
+    /// What rules are there; what is this rule, why does it hurt, how is it fixed?
+    Rules(rules::Args),
 }
 
 /// Runs the program with the arguments of the process.
@@ -82,9 +88,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let mut console = Console::new(&cli.console);
     let result = match cli.command {
+        Command::Check(args) => check::run(&args, &mut console),
         Command::Keys(args) => keys::run(&args, &mut console),
         Command::Context(args) => context::run(&args, &mut console),
         Command::Graph(args) => graph::run(&args, &mut console),
+        Command::Rules(args) => rules::run(&args, &mut console),
     };
     console.finish(result).into()
 }

@@ -74,6 +74,62 @@ pub struct Finding {
     pub fix: Option<Fix>,
 }
 
+impl Finding {
+    /// Another place in the file of the primary label.
+    #[must_use]
+    pub fn also(self, span: Span, message: impl Into<String>) -> Self {
+        let file = self.primary.file.clone();
+        self.related(file, Some(span), message.into())
+    }
+
+    /// A place in another file that was read.
+    #[must_use]
+    pub fn also_in(self, file: &SourceFile, span: Span, message: impl Into<String>) -> Self {
+        self.related(file.name.clone(), Some(span), message.into())
+    }
+
+    /// A file as a whole, by the name under which it is shown.
+    #[must_use]
+    pub fn also_file(self, name: impl Into<String>, message: impl Into<String>) -> Self {
+        self.related(name.into(), None, message.into())
+    }
+
+    fn related(mut self, file: String, span: Option<Span>, message: String) -> Self {
+        self.related.push(Label { file, span, message });
+        self
+    }
+
+    /// What stands at the primary place, in a short clause.
+    #[must_use]
+    pub fn label(mut self, message: impl Into<String>) -> Self {
+        self.primary.message = message.into();
+        self
+    }
+
+    /// How to fix it, concretely.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// A fact that made the rule fire. What cannot be JSON is left out.
+    #[must_use]
+    pub fn evidence(mut self, name: &str, fact: impl Serialize) -> Self {
+        if let Ok(value) = serde_json::to_value(fact) {
+            self.evidence.insert(name.to_owned(), value);
+        }
+        self
+    }
+
+    /// A change to the files that removes it.
+    #[must_use]
+    pub fn fix(mut self, fix: Fix) -> Self {
+        self.fix = Some(fix);
+        self
+    }
+}
+
 /// Whether a fix can change what the image holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,6 +1,9 @@
 //! How a Dockerfile is built: what `docker buildx build` would be told.
 
 pub mod platform;
+mod root;
+
+pub use root::{choose_context, context_candidates, literal_sources};
 
 use std::path::PathBuf;
 

@@ -1,14 +1,21 @@
 //! What people and programs get to see. Each format is a small function over the same data; the only room that
 //! knows miette. It analyses nothing.
 
+mod concise;
 mod excerpt;
+mod github;
 mod human;
+mod json;
+mod page;
 
 pub use human::Human;
+pub use page::write_page;
 
-use crate::source::SourceFile;
+use crate::finding::{Finding, Label, Problem, ProblemKind, Severity};
+use crate::source::{Position, SourceFile};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,4 +49,118 @@ impl Sources {
         files.insert(name.to_owned(), file.clone());
         file
     }
+}
+
+impl Sources {
+    /// Where a label begins and ends, if it has a place in a file that can be read.
+    pub fn positions(&self, label: &Label) -> Option<(Position, Position)> {
+        let span = label.span?;
+        Some(self.get(&label.file)?.positions(span))
+    }
+}
+
+/// What `check` has to say.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// In the order in which they are shown.
+    pub findings: Vec<Finding>,
+    /// Files that could not be read or that BuildKit would refuse.
+    pub problems: Vec<Problem>,
+    /// Number of Dockerfiles that were looked at, the refused ones included.
+    pub files: usize,
+}
+
+/// The formats of a [`Report`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The lines themselves, underlined.
+    Human {
+        /// With colour.
+        color: bool,
+        /// With links to web pages, for terminals.
+        links: bool,
+    },
+    /// One line each.
+    Concise,
+    /// `layerlint.check/1`.
+    Json,
+    /// Workflow commands of GitHub Actions.
+    Github {
+        /// From the root of the repository to the working directory: empty, or ends with `/`.
+        prefix: String,
+    },
+}
+
+impl Report {
+    /// Number of findings of one severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+
+    /// Writes everything.
+    pub fn write(&self, out: &mut impl Write, format: &Format, sources: &Sources) -> io::Result<()> {
+        match format {
+            Format::Human { color, links } => {
+                let human = Human::new(*color, *links);
+                self.problems.iter().try_for_each(|problem| human.problem(out, problem, sources))?;
+                self.findings.iter().try_for_each(|finding| human.finding(out, finding, sources))
+            }
+            Format::Concise => concise::write(out, self, sources),
+            Format::Json => json::write(out, self, sources),
+            Format::Github { prefix } => github::write(out, self, sources, prefix),
+        }
+    }
+
+    /// `2 findings (1 warning, 1 info) in 3 files`.
+    pub fn summary(&self) -> String {
+        let mut parts = Vec::new();
+        for (severity, one, many) in [
+            (Severity::Error, "error", "errors"),
+            (Severity::Warning, "warning", "warnings"),
+            (Severity::Info, "info", "info"),
+        ] {
+            match self.count(severity) {
+                0 => {}
+                1 => parts.push(format!("1 {one}")),
+                n => parts.push(format!("{n} {many}")),
+            }
+        }
+        let mut text = match self.findings.len() {
+            0 => format!("no findings in {}", counted(self.files, "file", "files")),
+            n => format!(
+                "{} ({}) in {}",
+                counted(n, "finding", "findings"),
+                parts.join(", "),
+                counted(self.files, "file", "files")
+            ),
+        };
+        for (kind, words) in
+            [(ProblemKind::Refused, "BuildKit would refuse"), (ProblemKind::Unreadable, "unreadable:")]
+        {
+            let mut files: Vec<&str> =
+                self.problems.iter().filter(|p| p.kind == kind).map(|p| p.place.file.as_str()).collect();
+            files.dedup();
+            if !files.is_empty() {
+                text.push_str(&format!("; {words} {}", counted(files.len(), "file", "files")));
+            }
+        }
+        text
+    }
+
+    /// Number of findings per rule, most first.
+    pub fn statistics(&self) -> Vec<(&'static str, usize)> {
+        let mut counts: Vec<(&'static str, usize)> = Vec::new();
+        for finding in &self.findings {
+            match counts.iter_mut().find(|(rule, _)| *rule == finding.rule) {
+                Some((_, n)) => *n += 1,
+                None => counts.push((finding.rule, 1)),
+            }
+        }
+        counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        counts
+    }
+}
+
+fn counted(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
 }

@@ -1,1 +1,168 @@
-//! (to come)
+//! Rules: pure functions over what is known of one Dockerfile. They read no files, print nothing and know no clock.
+//!
+//! A rule is three things: its page `rules/<name>.md`, whose examples run as tests; its code
+//! `src/rule/<name>.rs` with a `pub const RULE: Rule`; and its line in [`ALL`].
+
+mod page;
+mod suppress;
+mod unused_ignore;
+
+pub use page::{Example, ExampleKind, Page, Section};
+
+use crate::finding::{Finding, Label, Severity};
+use crate::invoke::Invocation;
+use crate::source::{SourceFile, Span};
+use crate::syntax::{Args, Document, Keyword};
+
+/// Every rule, by name.
+pub const ALL: &[&Rule] = &[&unused_ignore::RULE];
+
+/// One rule.
+pub struct Rule {
+    /// What is wrong, in kebab-case; readable after "ignore".
+    pub name: &'static str,
+    /// The page that explains it, front matter included.
+    pub page: &'static str,
+    /// Adds what it finds.
+    pub check: fn(&Cx<'_>, &mut Vec<Finding>),
+}
+
+impl Rule {
+    /// The rule of that name.
+    pub fn named(name: &str) -> Option<&'static Rule> {
+        ALL.iter().copied().find(|rule| rule.name == name)
+    }
+
+    /// As its page says.
+    pub fn severity(&self) -> Severity {
+        page::front_matter(self.page)
+            .find(|(key, _)| *key == "severity")
+            .and_then(|(_, value)| value.parse().ok())
+            .unwrap_or(Severity::Warning)
+    }
+
+    /// The name that was probably meant.
+    pub fn nearest(name: &str) -> Option<&'static str> {
+        let lower = name.to_ascii_lowercase();
+        let scored = ALL.iter().map(|rule| (distance(&lower, rule.name), rule.name));
+        let (distance, best) = scored.min()?;
+        let related = best.contains(&lower) || lower.contains(best);
+        (distance <= name.len() / 3 + 1 || (related && lower.len() > 3)).then_some(best)
+    }
+}
+
+/// What a rule may look at.
+pub struct Cx<'a> {
+    /// The Dockerfile.
+    pub file: &'a SourceFile,
+    /// The Dockerfile, parsed; it has no errors.
+    pub document: &'a Document,
+    /// How it is built: the context directory above all.
+    pub invocation: &'a Invocation,
+}
+
+impl Cx<'_> {
+    /// Name of the stage that holds a byte of the Dockerfile, or its number; `None` before the first FROM.
+    pub fn stage_at(&self, offset: u32) -> Option<String> {
+        let mut stage = None;
+        let mut number = 0;
+        for instruction in self.document.instructions.iter().take_while(|i| i.span.start <= offset) {
+            if instruction.keyword != Keyword::From {
+                continue;
+            }
+            stage = match &instruction.args {
+                Args::From { name: Some(name), .. } => Some(name.text.to_lowercase()),
+                _ => Some(number.to_string()),
+            };
+            number += 1;
+        }
+        stage
+    }
+}
+
+impl Finding {
+    /// A finding of `rule` at a place in the Dockerfile. The message is one sentence without full stop.
+    pub fn at(rule: &Rule, cx: &Cx<'_>, span: Span, message: impl Into<String>) -> Self {
+        Self {
+            rule: rule.name,
+            severity: rule.severity(),
+            message: message.into(),
+            primary: Label { file: cx.file.name.clone(), span: Some(span), message: String::new() },
+            related: Vec::new(),
+            help: None,
+            stage: cx.stage_at(span.start),
+            evidence: serde_json::Map::new(),
+            fix: None,
+        }
+    }
+}
+
+/// The rules of one run. It can be shared between threads.
+pub struct Linter {
+    rules: Vec<&'static Rule>,
+}
+
+impl Linter {
+    /// With these rules.
+    pub fn new(rules: Vec<&'static Rule>) -> Self {
+        Self { rules }
+    }
+
+    /// What the rules find in one Dockerfile that BuildKit would accept, without what its comments suppress, in the
+    /// order of the file.
+    pub fn check(&self, file: &SourceFile, document: &Document, invocation: &Invocation) -> Vec<Finding> {
+        let cx = Cx { file, document, invocation };
+        let mut findings = Vec::new();
+        for rule in &self.rules {
+            (rule.check)(&cx, &mut findings);
+        }
+        let unused = suppress::apply(&cx, &self.rules, &mut findings);
+        if self.rules.iter().any(|rule| rule.name == unused_ignore::RULE.name) {
+            findings.extend(unused);
+        }
+        findings.sort_by(|a, b| order(a).cmp(&order(b)));
+        findings
+    }
+}
+
+fn order(finding: &Finding) -> (&str, Option<Span>, &str, &str) {
+    (&finding.primary.file, finding.primary.span, finding.rule, &finding.message)
+}
+
+/// Edits (insert, delete, replace) that turn one word into the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().take(100).enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, y) in row.iter_mut().skip(1).zip(&b) {
+            let best = (diagonal + usize::from(x != *y)).min(left + 1).min(*cell + 1);
+            diagonal = *cell;
+            *cell = best;
+            left = best;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_counts_single_edits() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("same", "same"), 0);
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_is_recognised_and_a_stranger_is_not() {
+        assert_eq!(Rule::nearest("unused-ignor"), Some("unused-ignore"));
+        assert_eq!(Rule::nearest("DL3008"), None);
+    }
+}

@@ -3,6 +3,10 @@
 //! The only room that reads the files a user edits (Dockerfiles, ignore files, manifests). It does not know
 //! what a Dockerfile is.
 
+mod discover;
+
+pub use discover::{dockerfiles_below, is_dockerfile_name, is_ignore_file_name};
+
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 

@@ -213,7 +213,8 @@ fn is_remote(path: &Path) -> bool {
     text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/")
 }
 
-fn check_context(context: &Path) -> Result<(), CliError> {
+/// Whether the context is a directory.
+pub(super) fn check_context(context: &Path) -> Result<(), CliError> {
     if context == Path::new("-") || (is_remote(context) && !context.exists()) {
         return Err(CliError::failed_with_help(
             format!("the context `{}` is not a directory on this machine", context.display()),

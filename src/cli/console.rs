@@ -1,7 +1,6 @@
 //! Standard output and standard error, and whether they have colour.
 
 use super::{CliError, Exit};
-use crate::finding::ProblemKind;
 use crate::report::{Human, Sources};
 use anstream::{AutoStream, ColorChoice};
 use std::io::{BufWriter, IsTerminal, Write};
@@ -83,10 +82,7 @@ impl Console {
             let mut exit = Exit::Clean;
             for problem in problems {
                 let _ = human.problem(&mut self.err, problem, &sources);
-                exit = exit.and(match problem.kind {
-                    ProblemKind::Unreadable => Exit::Failed,
-                    ProblemKind::Refused => Exit::Refused,
-                });
+                exit = exit.and(problem.kind.into());
             }
             return exit;
         }

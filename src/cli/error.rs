@@ -1,6 +1,6 @@
 //! How a command ends.
 
-use crate::finding::Problem;
+use crate::finding::{Problem, ProblemKind};
 use crate::source::SourceFile;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,6 +39,15 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)
+    }
+}
+
+impl From<ProblemKind> for Exit {
+    fn from(kind: ProblemKind) -> Self {
+        match kind {
+            ProblemKind::Unreadable => Exit::Failed,
+            ProblemKind::Refused => Exit::Refused,
+        }
     }
 }
 

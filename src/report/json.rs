@@ -1,0 +1,148 @@
+//! `layerlint.check/1`.
+
+use super::{Report, Sources};
+use crate::finding::{Finding, Label, Problem, Safety, Severity};
+use serde::Serialize;
+use std::io::{self, Write};
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    findings: Vec<Item<'a>>,
+    errors: Vec<Failure<'a>>,
+    summary: Summary,
+}
+
+#[derive(Serialize)]
+struct Item<'a> {
+    rule: &'a str,
+    severity: Severity,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<&'a str>,
+    #[serde(flatten)]
+    place: Place<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<&'a str>,
+    related: Vec<Related<'a>>,
+    evidence: &'a serde_json::Map<String, serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<Repair<'a>>,
+}
+
+#[derive(Serialize)]
+struct Place<'a> {
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none", flatten)]
+    range: Option<Range>,
+}
+
+#[derive(Serialize)]
+struct Range {
+    line: u32,
+    column: u32,
+    end_line: u32,
+    end_column: u32,
+}
+
+#[derive(Serialize)]
+struct Related<'a> {
+    message: &'a str,
+    #[serde(flatten)]
+    place: Place<'a>,
+}
+
+#[derive(Serialize)]
+struct Repair<'a> {
+    safety: Safety,
+    description: &'a str,
+    edits: Vec<Edit<'a>>,
+}
+
+#[derive(Serialize)]
+struct Edit<'a> {
+    path: &'a str,
+    start: u32,
+    end: u32,
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    #[serde(flatten)]
+    place: Place<'a>,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    files: usize,
+    findings: Counts,
+}
+
+#[derive(Serialize)]
+struct Counts {
+    error: usize,
+    warning: usize,
+    info: usize,
+}
+
+/// Writes the document and a line end.
+pub(super) fn write(out: &mut impl Write, report: &Report, sources: &Sources) -> io::Result<()> {
+    let place = |label: &'_ Label| -> Option<Range> {
+        let (start, end) = sources.positions(label)?;
+        Some(Range { line: start.line, column: start.column, end_line: end.line, end_column: end.column })
+    };
+    let count = |severity| report.count(severity);
+    let document = Document {
+        schema: "layerlint.check/1",
+        findings: report.findings.iter().map(|f| item(f, &place)).collect(),
+        errors: report.problems.iter().map(|p| failure(p, &place)).collect(),
+        summary: Summary {
+            files: report.files,
+            findings: Counts {
+                error: count(Severity::Error),
+                warning: count(Severity::Warning),
+                info: count(Severity::Info),
+            },
+        },
+    };
+    serde_json::to_writer(&mut *out, &document)?;
+    writeln!(out)
+}
+
+fn item<'a>(finding: &'a Finding, place: &impl Fn(&Label) -> Option<Range>) -> Item<'a> {
+    let related = |label: &'a Label| Related {
+        message: &label.message,
+        place: Place { path: &label.file, range: place(label) },
+    };
+    Item {
+        rule: finding.rule,
+        severity: finding.severity,
+        message: &finding.message,
+        help: finding.help.as_deref(),
+        place: Place { path: &finding.primary.file, range: place(&finding.primary) },
+        stage: finding.stage.as_deref(),
+        related: finding.related.iter().map(related).collect(),
+        evidence: &finding.evidence,
+        fix: finding.fix.as_ref().map(|fix| Repair {
+            safety: fix.safety,
+            description: &fix.description,
+            edits: fix
+                .edits
+                .iter()
+                .map(|e| Edit { path: &e.file, start: e.span.start, end: e.span.end, text: &e.text })
+                .collect(),
+        }),
+    }
+}
+
+fn failure<'a>(problem: &'a Problem, place: &impl Fn(&Label) -> Option<Range>) -> Failure<'a> {
+    Failure {
+        place: Place { path: &problem.place.file, range: place(&problem.place) },
+        message: &problem.message,
+        help: problem.help.as_deref(),
+    }
+}
