@@ -126,7 +126,7 @@ fn names(list: &str) -> Vec<(usize, &str)> {
     let mut at = 0;
     for part in list.split(',') {
         let lead = part.len() - part.trim_start().len();
-        let name = part.trim_start().split_whitespace().next().unwrap_or_default();
+        let name = part.split_whitespace().next().unwrap_or_default();
         if !name.is_empty() {
             found.push((at + lead, name));
         }
