@@ -184,6 +184,16 @@ pub enum ProblemKind {
     Refused,
 }
 
+impl ProblemKind {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            ProblemKind::Unreadable => "unreadable",
+            ProblemKind::Refused => "refused",
+        }
+    }
+}
+
 impl Problem {
     /// What BuildKit refuses in a file.
     pub fn refused(file: &SourceFile, error: &SyntaxError) -> Self {
@@ -196,7 +206,7 @@ impl Problem {
         Self {
             kind: ProblemKind::Unreadable,
             place: Label { file: name.into(), span: None, message: String::new() },
-            message: format!("cannot be read: {}", error.source),
+            message: format!("cannot be read: {}", error.reason()),
             help: None,
         }
     }

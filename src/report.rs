@@ -70,6 +70,12 @@ pub struct Report {
     pub files: usize,
 }
 
+/// One thing to be shown.
+enum Entry<'a> {
+    Problem(&'a Problem),
+    Finding(&'a Finding),
+}
+
 /// The formats of a [`Report`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -92,6 +98,17 @@ pub enum Format {
 }
 
 impl Report {
+    /// Everything, file by file.
+    fn entries(&self) -> Vec<Entry<'_>> {
+        let problems = self.problems.iter().map(Entry::Problem);
+        let mut entries: Vec<Entry<'_>> = problems.chain(self.findings.iter().map(Entry::Finding)).collect();
+        entries.sort_by_key(|entry| match entry {
+            Entry::Problem(problem) => &problem.place.file,
+            Entry::Finding(finding) => &finding.primary.file,
+        });
+        entries
+    }
+
     /// Number of findings of one severity.
     pub fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|finding| finding.severity == severity).count()
@@ -102,8 +119,10 @@ impl Report {
         match format {
             Format::Human { color, links } => {
                 let human = Human::new(*color, *links);
-                self.problems.iter().try_for_each(|problem| human.problem(out, problem, sources))?;
-                self.findings.iter().try_for_each(|finding| human.finding(out, finding, sources))
+                self.entries().into_iter().try_for_each(|entry| match entry {
+                    Entry::Problem(problem) => human.problem(out, problem, sources),
+                    Entry::Finding(finding) => human.finding(out, finding, sources),
+                })
             }
             Format::Concise => concise::write(out, self, sources),
             Format::Json => json::write(out, self, sources),

@@ -116,10 +116,7 @@ impl Linter {
         for rule in &self.rules {
             (rule.check)(&cx, &mut findings);
         }
-        let unused = suppress::apply(&cx, &self.rules, &mut findings);
-        if self.rules.iter().any(|rule| rule.name == unused_ignore::RULE.name) {
-            findings.extend(unused);
-        }
+        suppress::apply(&cx, &self.rules, &mut findings);
         findings.sort_by(|a, b| order(a).cmp(&order(b)));
         findings
     }

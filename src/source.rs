@@ -173,12 +173,27 @@ pub fn shown(path: &Path) -> String {
 
 /// A file that could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read {}: {source}", path.display())]
+#[error("cannot read {}: {}", path.display(), self.reason())]
 pub struct ReadError {
     /// The file.
     pub path: PathBuf,
     /// What the system said.
     pub source: std::io::Error,
+}
+
+impl ReadError {
+    /// What the system said, without its error number.
+    pub fn reason(&self) -> String {
+        reason(&self.source)
+    }
+}
+
+/// What the system said, without its error number and not as the beginning of a sentence.
+pub fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The binary as a user meets it: exit codes, formats, pipes, broken input.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -77,26 +79,90 @@ const BROKEN: &[u8] = b"FROM scratch\nFLY away\n";
 #[test]
 fn a_clean_file_is_success() {
     let dir = tree(&[("Dockerfile", CLEAN)]);
-    insta::assert_snapshot!(run(&dir, &["check"]).shown(), @"");
+    insta::assert_snapshot!(run(&dir, &["check"]).shown(), @r#"
+    exit 0
+    --- stderr
+    no findings in 1 file
+    "#);
 }
 
 #[test]
 fn a_person_sees_the_line_and_advice() {
     let dir = tree(&[("app/Dockerfile", NOTED)]);
-    insta::assert_snapshot!(run(&dir, &["check"]).shown(), @"");
+    insta::assert_snapshot!(run(&dir, &["check"]).shown(), @r#"
+    exit 0
+    --- stdout
+    info[unused-ignore]
+
+      ☞ there is no rule `no-such-rule`
+       ╭─[app/Dockerfile:3:20]
+     2 │
+     3 │ # layerlint ignore=no-such-rule
+       ·                    ──────┬─────
+       ·                          ╰── unknown
+     4 │ CMD ["/x"]
+       ╰────
+      help: `layerlint rules` lists the names
+
+    --- stderr
+    1 finding (1 info) in 1 file
+    "#);
 }
 
 #[test]
 fn one_line_each() {
     let dir = tree(&[("Dockerfile", NOTED), ("b/Dockerfile", BROKEN)]);
-    insta::assert_snapshot!(run(&dir, &["check", "--format", "concise"]).shown(), @"");
+    insta::assert_snapshot!(run(&dir, &["check", "--format", "concise"]).shown(), @r#"
+    exit 4
+    --- stdout
+    Dockerfile:3:20: info[unused-ignore] there is no rule `no-such-rule`
+    b/Dockerfile:2:1: error[refused] `FLY` is no instruction
+    "#);
 }
 
 #[test]
 fn a_program_gets_everything() {
     let dir = tree(&[("Dockerfile", NOTED), ("b/Dockerfile", BROKEN)]);
     let ran = run(&dir, &["check", "--format", "json"]);
-    insta::assert_snapshot!(serde_json::to_string_pretty(&ran.json()).unwrap(), @"");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&ran.json()).unwrap(), @r#"
+    {
+      "errors": [
+        {
+          "column": 1,
+          "end_column": 4,
+          "end_line": 2,
+          "line": 2,
+          "message": "`FLY` is no instruction",
+          "path": "b/Dockerfile"
+        }
+      ],
+      "findings": [
+        {
+          "column": 20,
+          "end_column": 32,
+          "end_line": 3,
+          "evidence": {},
+          "help": "`layerlint rules` lists the names",
+          "line": 3,
+          "message": "there is no rule `no-such-rule`",
+          "path": "Dockerfile",
+          "related": [],
+          "rule": "unused-ignore",
+          "severity": "info",
+          "stage": "0"
+        }
+      ],
+      "schema": "layerlint.check/1",
+      "summary": {
+        "files": 2,
+        "findings": {
+          "error": 0,
+          "info": 1,
+          "warning": 0
+        }
+      }
+    }
+    "#);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(4), ""));
 }
 
@@ -105,13 +171,49 @@ fn github_gets_annotations_without_being_told() {
     let dir = tree(&[("sub/Dockerfile", NOTED)]);
     let mut command = command(&dir.path().join("sub"), &["check"]);
     command.env("GITHUB_ACTIONS", "true").env("GITHUB_WORKSPACE", dir.path().canonicalize().unwrap());
-    insta::assert_snapshot!(Ran::of(command).shown(), @"");
+    insta::assert_snapshot!(Ran::of(command).shown(), @r#"
+    exit 0
+    --- stdout
+    ::notice file=sub/Dockerfile,line=3,endLine=3,col=20,endColumn=32,title=layerlint%3A unused-ignore::there is no rule `no-such-rule`%0Ahelp: `layerlint rules` lists the names
+    "#);
 }
 
 #[test]
 fn refused_files_are_shown_with_their_line_and_hide_no_other() {
     let dir = tree(&[("a.Dockerfile", BROKEN), ("b.Dockerfile", NOTED), ("c.Dockerfile", b"")]);
-    insta::assert_snapshot!(run(&dir, &["check"]).shown(), @"");
+    insta::assert_snapshot!(run(&dir, &["check"]).shown(), @r#"
+    exit 4
+    --- stdout
+    error[refused]
+
+      × `FLY` is no instruction
+       ╭─[a.Dockerfile:2:1]
+     1 │ FROM scratch
+     2 │ FLY away
+       · ─┬─
+       ·  ╰── here
+       ╰────
+
+    info[unused-ignore]
+
+      ☞ there is no rule `no-such-rule`
+       ╭─[b.Dockerfile:3:20]
+     2 │
+     3 │ # layerlint ignore=no-such-rule
+       ·                    ──────┬─────
+       ·                          ╰── unknown
+     4 │ CMD ["/x"]
+       ╰────
+      help: `layerlint rules` lists the names
+
+    error[refused]
+
+      × c.Dockerfile: the file has no instructions
+      help: a Dockerfile begins with `FROM image`
+
+    --- stderr
+    1 finding (1 info) in 3 files; BuildKit would refuse 2 files
+    "#);
 }
 
 #[test]
@@ -149,7 +251,20 @@ fn codes_have_an_order_2_4_1_3() {
 #[test]
 fn what_cannot_be_read_is_named() {
     let dir = tree(&[("Dockerfile/", b""), ("good.Dockerfile", CLEAN)]);
-    insta::assert_snapshot!(run(&dir, &["check", "missing.Dockerfile", "Dockerfile", "good.Dockerfile"]).shown(), @"");
+    insta::assert_snapshot!(run(&dir, &["check", "missing.Dockerfile", "Dockerfile", "good.Dockerfile"]).shown(), @r#"
+    exit 2
+    --- stdout
+    error[unreadable]
+
+      × Dockerfile: cannot be read: is a directory
+
+    error[unreadable]
+
+      × missing.Dockerfile: cannot be read: no such file or directory
+
+    --- stderr
+    no findings in 1 file; unreadable: 2 files
+    "#);
     // A directory of that name in a search is none of our business.
     assert_eq!(run(&dir, &["check"]).code, Some(0));
 }
@@ -157,7 +272,11 @@ fn what_cannot_be_read_is_named() {
 #[test]
 fn nothing_to_lint_is_said() {
     let dir = tree(&[("README.md", b"")]);
-    insta::assert_snapshot!(run(&dir, &["check"]).shown(), @"");
+    insta::assert_snapshot!(run(&dir, &["check"]).shown(), @r#"
+    exit 3
+    --- stderr
+    nothing to lint: no Dockerfile found in `.`
+    "#);
     let json = run(&dir, &["check", "--format", "json"]);
     assert_eq!((json.code, json.json()["summary"]["files"].as_u64()), (Some(3), Some(0)));
 }
@@ -250,7 +369,22 @@ fn hostile_bytes_end_in_diagnostics() {
 #[test]
 fn tabs_crlf_and_broken_text_keep_the_underline_in_place() {
     let dir = tree(&[("Dockerfile", b"FROM scratch\r\n# \xff\xe9\tlayerlint\r\n\tFLY\t\xffaway\r\n")]);
-    insta::assert_snapshot!(run(&dir, &["check"]).shown(), @"");
+    insta::assert_snapshot!(run(&dir, &["check"]).shown(), @r#"
+    exit 4
+    --- stdout
+    error[refused]
+
+      × `FLY` is no instruction
+       ╭─[Dockerfile:3:2]
+     2 │ # ��    layerlint
+     3 │     FLY �away
+       ·     ─┬─
+       ·      ╰── here
+       ╰────
+
+    --- stderr
+    no findings in 1 file; BuildKit would refuse 1 file
+    "#);
 }
 
 #[test]
@@ -316,8 +450,18 @@ fn comments_silence_rules() {
 #[test]
 fn unknown_rules_are_refused_with_the_nearest_name() {
     let dir = tree(&[]);
-    insta::assert_snapshot!(run(&dir, &["rules", "unused-ignroe"]).shown(), @"");
-    insta::assert_snapshot!(run(&dir, &["check", "--select", "DL3008"]).shown(), @"");
+    insta::assert_snapshot!(run(&dir, &["rules", "unused-ignroe"]).shown(), @r#"
+    exit 2
+    --- stderr
+    error: there is no rule `unused-ignroe`
+    help: the nearest name is `unused-ignore`
+    "#);
+    insta::assert_snapshot!(run(&dir, &["check", "--select", "DL3008"]).shown(), @r#"
+    exit 2
+    --- stderr
+    error: there is no rule `DL3008`
+    help: `layerlint rules` lists the names
+    "#);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::CliError;
 use crate::finding::Problem;
 use crate::invoke::Invocation;
-use crate::source::{SourceFile, shown};
+use crate::source::{SourceFile, reason, shown};
 use crate::syntax::{self, Document};
 use clap::{Arg, ArgAction};
 use std::io::Read;
@@ -228,7 +228,8 @@ pub(super) fn check_context(context: &Path) -> Result<(), CliError> {
             format!("give the directory, and the Dockerfile with `-f {}`", context.display()),
         )),
         Err(error) => {
-            Err(CliError::failed(format!("cannot read the context `{}`: {error}", context.display())))
+            let context = context.display();
+            Err(CliError::failed(format!("cannot read the context `{context}`: {}", reason(&error))))
         }
     }
 }
@@ -248,7 +249,7 @@ fn read_dockerfile(invocation: &Invocation) -> Result<SourceFile, CliError> {
     };
     let path = with_lower_case(path);
     SourceFile::read(&path, shown(&path)).map_err(|error| {
-        let message = format!("cannot read the Dockerfile `{}`: {}", shown(&path), error.source);
+        let message = format!("cannot read the Dockerfile `{}`: {}", shown(&path), error.reason());
         if invocation.dockerfile.is_none() {
             return CliError::failed_with_help(message, "give the Dockerfile with `-f PATH`");
         }

@@ -1,17 +1,17 @@
 //! One line each: `path:line:column: severity[rule] message`.
 
-use super::{Report, Sources};
-use crate::finding::Label;
+use super::{Entry, Report, Sources};
+use crate::finding::{Label, Severity};
 use std::io::{self, Write};
 
 /// Writes problems and findings.
 pub(super) fn write(out: &mut impl Write, report: &Report, sources: &Sources) -> io::Result<()> {
-    for problem in &report.problems {
-        writeln!(out, "{}: error {}", place(&problem.place, sources), problem.message)?;
-    }
-    for finding in &report.findings {
-        let place = place(&finding.primary, sources);
-        writeln!(out, "{place}: {}[{}] {}", finding.severity.name(), finding.rule, finding.message)?;
+    for entry in report.entries() {
+        let (label, severity, name, message) = match entry {
+            Entry::Problem(p) => (&p.place, Severity::Error, p.kind.name(), &p.message),
+            Entry::Finding(f) => (&f.primary, f.severity, f.rule, &f.message),
+        };
+        writeln!(out, "{}: {}[{name}] {message}", place(label, sources), severity.name())?;
     }
     Ok(())
 }

@@ -40,30 +40,33 @@ impl Excerpt {
     pub(super) fn new(file: &SourceFile, spans: &[Span]) -> (Self, Vec<SourceSpan>) {
         let size = Span::new(0, file.bytes.len()).end;
         let spans: Vec<Span> = spans.iter().map(|s| clip(file, *s, size)).collect();
+        // Behind the last line end there is nothing to show.
+        let last_line = file.index.lines() - u32::from(file.bytes.ends_with(b"\n"));
         let mut numbers = Vec::new();
         for span in &spans {
             let (first, last) = (file.index.line(span.start), file.index.line(last_byte(*span)));
-            numbers.extend(first.saturating_sub(AROUND).max(1)..=(last + AROUND).min(file.index.lines()));
+            numbers.extend(first.saturating_sub(AROUND).max(1)..=(last + AROUND).min(last_line).max(last));
         }
         numbers.sort_unstable();
         numbers.dedup();
         let mut excerpt =
             Self { name: file.name.clone(), text: String::new(), lines: Vec::new(), places: Vec::new() };
+        // Even numbers are starts, odd ones ends. A start belongs to the line that begins there, an end to the line that
+        // ends there.
+        let is_start = |edge: usize| edge.is_multiple_of(2);
         let mut edges: Vec<(u32, usize)> =
             spans.iter().enumerate().flat_map(|(i, s)| [(s.start, 2 * i), (s.end, 2 * i + 1)]).collect();
-        edges.sort_unstable();
+        edges.sort_unstable_by_key(|(at, edge)| (*at, is_start(*edge)));
         let mut found = vec![0; edges.len()];
-        let mut next = 0;
-        for number in numbers {
-            let from = file.index.line_start(number).unwrap_or(size);
-            let to = file.index.line_start(number + 1).unwrap_or(size);
-            // An edge at the very end of a line belongs to it, not to the next one, which may not be copied.
-            let upto = edges[next..].iter().take_while(|(at, _)| *at <= to).count() + next;
-            excerpt.copy_line(file, number, Span { start: from, end: to }, &edges[next..upto], &mut found);
-            next = upto;
-        }
-        for (_, edge) in &edges[next..] {
-            found[*edge] = excerpt.text.len();
+        let mut edges = edges.as_slice();
+        for (i, number) in numbers.iter().enumerate() {
+            let start = file.index.line_start(*number).unwrap_or(size);
+            let end = file.index.line_start(number + 1).unwrap_or(size);
+            let here = |(at, edge): &(u32, usize)| *at < end || (*at == end && !is_start(*edge));
+            let count = if i + 1 == numbers.len() { edges.len() } else { edges.partition_point(here) };
+            let (mine, rest) = edges.split_at(count);
+            excerpt.copy_line(file, *number, Span { start, end }, mine, &mut found);
+            edges = rest;
         }
         let shown = spans.iter().enumerate().map(|(i, span)| {
             let (start, end) = (found[2 * i], found[2 * i + 1].max(found[2 * i]));

@@ -43,7 +43,7 @@ impl Human {
         if shown.excerpt.is_none() {
             shown.message = format!("{}: {}", problem.place.file, problem.message);
         }
-        shown.code = Some("error".to_owned());
+        shown.code = Some(format!("error[{}]", problem.kind.name()));
         shown.help = problem.help.clone();
         self.draw(out, &shown)
     }

@@ -33,41 +33,57 @@ struct Name {
     used: bool,
 }
 
-/// Takes away the findings that comments silence. What comes back are findings about comments that silence nothing.
-pub(super) fn apply(cx: &Cx<'_>, rules: &[&Rule], findings: &mut Vec<Finding>) -> Vec<Finding> {
+/// Takes away the findings that comments silence and adds those about comments that silence nothing.
+pub(super) fn apply(cx: &Cx<'_>, rules: &[&Rule], findings: &mut Vec<Finding>) {
     let mut complaints = Vec::new();
     let mut ignores = collect(cx, &mut complaints);
-    if ignores.is_empty() {
-        return complaints;
+    findings.retain(|finding| !silence(&mut ignores, finding, cx));
+    // Comments about comments come last: what they silence is only known now.
+    let about_comments = |name: &Name| name.text == unused_ignore::RULE.name;
+    complaints.extend(unused(&ignores, cx, rules).filter(|(name, _)| !about_comments(name)).map(|(_, f)| f));
+    complaints.retain(|finding| !silence(&mut ignores, finding, cx));
+    complaints.extend(unused(&ignores, cx, rules).filter(|(name, _)| about_comments(name)).map(|(_, f)| f));
+    if rules.iter().any(|rule| rule.name == unused_ignore::RULE.name) {
+        findings.extend(complaints);
     }
-    findings.retain(|finding| {
-        let mut silenced = false;
-        for ignore in ignores.iter_mut().filter(|ignore| reaches(ignore, finding, cx)) {
-            let ours = ignore.ours;
-            for name in ignore.names.iter_mut().filter(|name| means(&name.text, ours, finding.rule)) {
-                name.used = true;
-                silenced = true;
-            }
+}
+
+/// Whether a comment silences a finding; remembers which.
+fn silence(ignores: &mut [Ignore], finding: &Finding, cx: &Cx<'_>) -> bool {
+    let mut silenced = false;
+    for ignore in ignores.iter_mut().filter(|ignore| reaches(ignore, finding, cx)) {
+        let ours = ignore.ours;
+        for name in ignore.names.iter_mut().filter(|name| means(&name.text, ours, finding.rule)) {
+            name.used = true;
+            silenced = true;
         }
-        !silenced
-    });
-    for name in ignores.iter().filter(|ignore| ignore.ours).flat_map(|ignore| &ignore.names) {
+    }
+    silenced
+}
+
+/// Names in our own comments that no rule has, or that silenced nothing. Rules that do not run cannot tell.
+fn unused<'a>(
+    ignores: &'a [Ignore],
+    cx: &'a Cx<'_>,
+    rules: &'a [&Rule],
+) -> impl Iterator<Item = (&'a Name, Finding)> {
+    ignores.iter().filter(|ignore| ignore.ours).flat_map(|ignore| &ignore.names).filter_map(|name| {
         let at = |message: String| Finding::at(&unused_ignore::RULE, cx, name.span, message);
         if Rule::named(&name.text).is_none() {
             let finding = at(format!("there is no rule `{}`", name.text)).label("unknown");
-            complaints.push(match Rule::nearest(&name.text) {
-                Some(nearest) => finding.help(format!("the nearest name is `{nearest}`")),
-                None => finding.help("`layerlint rules` lists the names"),
-            });
-        } else if !name.used && rules.iter().any(|rule| rule.name == name.text) {
-            complaints.push(
-                at(format!("this comment silences `{}`, which finds nothing here", name.text))
-                    .label("not needed")
-                    .help("delete it, or move it directly above the instruction that it is about"),
-            );
+            let help = match Rule::nearest(&name.text) {
+                Some(nearest) => format!("the nearest name is `{nearest}`"),
+                None => "`layerlint rules` lists the names".to_owned(),
+            };
+            return Some((name, finding.help(help)));
         }
-    }
-    complaints
+        let runs = rules.iter().any(|rule| rule.name == name.text);
+        (runs && !name.used).then(|| {
+            let message = format!("this comment silences `{}`, which finds nothing here", name.text);
+            let help = "delete it, or move it directly above the instruction that it is about";
+            (name, at(message).label("not needed").help(help))
+        })
+    })
 }
 
 fn means(name: &str, ours: bool, rule: &str) -> bool {
