@@ -1,1 +1,30 @@
-//! (to come)
+//! Cache keys: the digests that BuildKit computes for each operation, chained to what decides reuse.
+//!
+//! A *digest* is bytes, a *key* is what decides reuse. [`operation`] makes the digest of one operation (BuildKit's
+//! cache map), [`plan`] joins them with the content digests of what they take in.
+
+pub mod operation;
+pub mod plan;
+
+mod json;
+
+use sha2::{Digest as _, Sha256};
+
+/// `sha256:` and the hexadecimal digest of some bytes.
+pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
+    use std::fmt::Write as _;
+    let digest = Sha256::digest(bytes.as_ref());
+    let mut out = String::with_capacity(71);
+    out.push_str("sha256:");
+    for byte in digest {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
+}
+
+/// SHA-256 of texts with a zero byte between, in their order.
+pub(crate) fn sha256_joined<S: AsRef<str>>(parts: &[S]) -> String {
+    let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+    sha256(parts.join("\0"))
+}

@@ -6,20 +6,20 @@ use regex::Regex;
 /// Where variables come from.
 pub trait Variables {
     /// The value, if the variable is set.
-    fn get(&self, name: &str) -> Option<&str>;
+    fn value(&self, name: &str) -> Option<&str>;
 }
 
 /// No variable is set.
 pub struct NoVariables;
 
 impl Variables for NoVariables {
-    fn get(&self, _: &str) -> Option<&str> {
+    fn value(&self, _: &str) -> Option<&str> {
         None
     }
 }
 
 impl Variables for [(String, String)] {
-    fn get(&self, name: &str) -> Option<&str> {
+    fn value(&self, name: &str) -> Option<&str> {
         self.iter().rev().find(|(k, _)| k == name).map(|(_, v)| v.as_str())
     }
 }
@@ -153,7 +153,7 @@ impl<'a, V: Variables + ?Sized> Run<'a, V> {
 
     fn lookup(&mut self, name: &str) -> Option<&'a str> {
         let vars: &'a V = self.vars;
-        let value = vars.get(name);
+        let value = vars.value(name);
         let list = if value.is_some() { &mut self.used } else { &mut self.unset };
         if !list.iter().any(|n| n == name) {
             list.push(name.to_owned());
