@@ -9,10 +9,17 @@ mod unused_ignore;
 
 pub use page::{Example, ExampleKind, Page, Section};
 
+use crate::build::model::BuildModel;
+use crate::context::{ContextError, ContextIndex};
 use crate::finding::{Finding, Label, Severity};
+use crate::image::Images;
 use crate::invoke::Invocation;
 use crate::source::{SourceFile, Span};
+use crate::stage::StageGraph;
 use crate::syntax::{Args, Document, Keyword};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Every rule, by name.
 pub const ALL: &[&Rule] = &[&unused_ignore::RULE];
@@ -59,9 +66,46 @@ pub struct Cx<'a> {
     pub document: &'a Document,
     /// How it is built: the context directory above all.
     pub invocation: &'a Invocation,
+    /// Its stages and how they feed each other.
+    pub graph: &'a StageGraph<'a>,
+    /// Every instruction with its words expanded and the state it sees.
+    pub model: &'a BuildModel<'a>,
+    contexts: &'a Contexts,
+    slot: OnceLock<Slot>,
+}
+
+/// The build contexts of one run: each is walked when a rule asks for it, and once.
+#[derive(Default)]
+struct Contexts {
+    /// By directory and ignore file.
+    slots: Mutex<HashMap<(PathBuf, Option<PathBuf>), Slot>>,
+}
+
+type Slot = Arc<OnceLock<Result<ContextIndex, ContextError>>>;
+
+impl Contexts {
+    fn slot(&self, invocation: &Invocation) -> Slot {
+        // `NAME.dockerignore` beside the Dockerfile makes the context another one.
+        let own = invocation.dockerfile.as_ref().map(|path| {
+            let mut name = path.clone().into_os_string();
+            name.push(".dockerignore");
+            PathBuf::from(name)
+        });
+        let key = (invocation.context.clone(), own.filter(|path| path.exists()));
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.entry(key).or_default().clone()
+    }
 }
 
 impl Cx<'_> {
+    /// What Docker would send, from the first time it is asked for; `None` if the directory cannot be walked or its
+    /// ignore file is refused. Contents are read only as far as somebody asks for them.
+    pub fn context(&self) -> Option<&ContextIndex> {
+        let slot = self.slot.get_or_init(|| self.contexts.slot(self.invocation));
+        let open = || ContextIndex::open(&self.invocation.context, self.invocation.dockerfile.as_deref());
+        slot.get_or_init(open).as_ref().ok()
+    }
+
     /// Name of the stage that holds a byte of the Dockerfile, or its number; `None` before the first FROM.
     pub fn stage_at(&self, offset: u32) -> Option<String> {
         let mut stage = None;
@@ -100,18 +144,24 @@ impl Finding {
 /// The rules of one run. It can be shared between threads.
 pub struct Linter {
     rules: Vec<&'static Rule>,
+    contexts: Contexts,
 }
 
 impl Linter {
     /// With these rules.
     pub fn new(rules: Vec<&'static Rule>) -> Self {
-        Self { rules }
+        Self { rules, contexts: Contexts::default() }
     }
 
     /// What the rules find in one Dockerfile that BuildKit would accept, without what its comments suppress, in the
     /// order of the file.
     pub fn check(&self, file: &SourceFile, document: &Document, invocation: &Invocation) -> Vec<Finding> {
-        let cx = Cx { file, document, invocation };
+        let graph = StageGraph::new(document, invocation);
+        let images = Images::default();
+        let model = BuildModel::new(&graph, invocation, &images);
+        let contexts = &self.contexts;
+        let cx =
+            Cx { file, document, invocation, graph: &graph, model: &model, contexts, slot: OnceLock::new() };
         let mut findings = Vec::new();
         for rule in &self.rules {
             (rule.check)(&cx, &mut findings);

@@ -71,7 +71,9 @@ pub(super) fn mount<'a>(
             "type" => match MountKind::from_name(&value.to_lowercase()) {
                 Some(kind) => out.kind = kind,
                 None => {
-                    return fail(format!("there is no mount type `{value}`: bind, cache, tmpfs, secret, ssh"));
+                    return fail(format!(
+                        "there is no mount type `{value}`: bind, cache, tmpfs, secret, ssh"
+                    ));
                 }
             },
             "from" => out.from_name = value,
