@@ -260,6 +260,45 @@ fn class_char(rest: &[u8]) -> Result<(char, &[u8]), BadPattern> {
     if rest.is_empty() { Err(BadPattern) } else { Ok((c, rest)) }
 }
 
+/// Whether Go's `filepath.Match(pattern, ".")` finds no syntax error, which is how `patternmatcher` checks a
+/// pattern.
+///
+/// Unlike `path.Match` it returns at the first run between stars that does not fit, so errors behind that stay
+/// unseen: `a*\` passes.
+pub(crate) fn passes_check(pattern: &[u8]) -> bool {
+    let mut name: &[u8] = b".";
+    let mut rest = pattern;
+    while !rest.is_empty() {
+        let stars = rest.iter().take_while(|b| **b == b'*').count();
+        rest = rest.get(stars..).unwrap_or_default();
+        let (mut escaped, mut in_class) = (false, false);
+        let end = rest.iter().position(|byte| {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'[' => in_class = true,
+                b']' => in_class = false,
+                b'*' => return !in_class,
+                _ => {}
+            }
+            false
+        });
+        let (run, tail) = rest.split_at(end.unwrap_or(rest.len()));
+        rest = tail;
+        if run.is_empty() {
+            return true;
+        }
+        let Ok(run) = Wildcard::new(run) else { return false };
+        let fits = run.runs.first().and_then(|(_, steps)| consume(steps, name));
+        match fits {
+            Some(left) if left.is_empty() || !rest.is_empty() => name = left,
+            // A star in front cannot help: behind the only character there is nothing left to fit.
+            _ => return true,
+        }
+    }
+    true
+}
+
 /// Whether `name` matches the wildcard `pattern`, as Go's `path.Match`.
 pub fn path_match(pattern: impl AsRef<[u8]>, name: impl AsRef<[u8]>) -> Result<bool, BadPattern> {
     Ok(Wildcard::new(pattern)?.matches(name.as_ref()))
@@ -287,6 +326,20 @@ mod tests {
             ("/a/b/../../c", "/c"),
         ] {
             assert_eq!(clean(path), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_check_of_a_pattern_sees_the_first_run_only() {
+        for (pattern, passes) in [
+            ("a*\\", true),
+            ("*a\\", false),
+            ("**}**[", true),
+            (".*[", false),
+            ("?*a*[", true),
+            ("a[*", false),
+        ] {
+            assert_eq!(passes_check(pattern.as_bytes()), passes, "{pattern}");
         }
     }
 

@@ -8,6 +8,7 @@
 mod dialect;
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::sync::OnceLock;
 
 use bstr::{BString, ByteSlice};
@@ -66,15 +67,18 @@ pub struct Compiled {
     test: OnceLock<Result<Test, String>>,
 }
 
-/// A path about to be tried, with its text where a regular expression wants it.
+/// A path about to be tried, with what is made of it on demand.
 struct Subject<'a> {
     bytes: &'a [u8],
-    text: std::cell::OnceCell<Cow<'a, str>>,
+    /// Its text, where a regular expression wants it.
+    text: OnceCell<Cow<'a, str>>,
+    /// Its directory, where its parents are tried too.
+    directory: OnceCell<BString>,
 }
 
 impl<'a> Subject<'a> {
     fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, text: std::cell::OnceCell::new() }
+        Self { bytes, text: OnceCell::new(), directory: OnceCell::new() }
     }
 
     /// As Go's regular expressions read it: every byte that is not part of a character is U+FFFD.
@@ -113,12 +117,15 @@ impl Compiled {
         }
     }
 
-    fn matches_parent(&self, path: &[u8]) -> bool {
+    fn matches_parent(&self, subject: &Subject<'_>) -> bool {
+        let directory = subject.directory.get_or_init(|| path::dir(subject.bytes));
+        if directory == "." {
+            return false;
+        }
+        let ends = directory.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at);
         // A refusal is not looked at here, as in BuildKit; it has been met on the path itself.
-        path.iter()
-            .enumerate()
-            .filter(|(_, b)| **b == b'/')
-            .filter_map(|(at, _)| path.get(..at))
+        ends.chain([directory.len()])
+            .filter_map(|end| directory.get(..end))
             .any(|parent| self.matches(&Subject::new(parent)).unwrap_or(false))
     }
 }
@@ -159,7 +166,7 @@ impl Matcher {
                 }
                 text.remove(0);
             }
-            if path::Wildcard::new(&text).is_err() {
+            if !path::passes_check(&text) {
                 return fail(&text, PatternProblem::Syntax);
             }
             patterns.push(Compiled { text, exception, index, test: OnceLock::new() });
@@ -205,7 +212,7 @@ impl Matcher {
                 }
                 hit = pattern.matches(&subject)?;
                 if !hit && parent.is_none() {
-                    hit = pattern.matches_parent(path);
+                    hit = pattern.matches_parent(&subject);
                 }
             }
             *flag = hit;
@@ -225,7 +232,7 @@ impl Matcher {
             if pattern.exception != decision.matched {
                 continue;
             }
-            if pattern.matches(&subject)? || pattern.matches_parent(path) {
+            if pattern.matches(&subject)? || pattern.matches_parent(&subject) {
                 decision = Decision { matched: !pattern.exception, by: Some(pattern.index) };
             }
         }
