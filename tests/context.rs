@@ -1,6 +1,8 @@
 //! The build context against answers of the real BuildKit: `fixtures/vectors/dockerignore.json`,
 //! `dockerignore-parent-matches.jsonl.gz` and `contenthash.json`, on the disk and in memory.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;

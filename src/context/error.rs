@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bstr::BString;
 
 use super::pattern::PatternProblem;
-use crate::source::Span;
+use crate::source::{Span, reason};
 
 /// A pattern of an ignore file that Docker refuses.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -33,7 +33,7 @@ fn quoted(text: &BString) -> String {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ContextError {
     /// The context is no readable directory.
-    #[error("cannot read the build context {}: {source}", path.display())]
+    #[error("cannot read the build context {}: {}", path.display(), reason(source))]
     Root {
         /// The directory as it was given.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum ContextError {
     #[error(transparent)]
     Ignore(#[from] IgnoreError),
     /// Something that would be sent cannot be read.
-    #[error("cannot read {path} in the build context: {source}")]
+    #[error("cannot read {path} in the build context: {}", reason(source))]
     Read {
         /// The path in the context.
         path: BString,

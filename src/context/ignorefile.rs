@@ -11,7 +11,7 @@ use super::error::IgnoreError;
 use super::path;
 use super::pattern::{Matcher, PatternError, PatternProblem};
 use super::tree::system_path;
-use crate::source::{SourceFile, Span};
+use crate::source::{SourceFile, Span, shown};
 
 /// A line of this many bytes is too long for the reader.
 const LONGEST_LINE: usize = 1 << 16;
@@ -66,8 +66,8 @@ impl IgnoreFile {
         let own = Some((root, PathBuf::from(".dockerignore")));
         for (directory, name) in [beside, own].into_iter().flatten() {
             if let Some(content) = read_inside(directory, &name) {
-                let shown = shown(&directory.join(&name));
-                let mut file = SourceFile::from_bytes(shown, content.clone().unwrap_or_default());
+                let name_shown = shown(&directory.join(&name));
+                let mut file = SourceFile::from_bytes(name_shown, content.clone().unwrap_or_default());
                 file.path = directory.join(&name);
                 let parsed = Self::parse(file)?;
                 return Ok(Some(Self { unreadable: content.is_none(), ..parsed }));
@@ -145,12 +145,6 @@ impl IgnoreFile {
             problem: error.problem.clone(),
         }
     }
-}
-
-/// A path as people see it: with `/`, without a leading `./`.
-fn shown(path: &Path) -> String {
-    let text = path.to_string_lossy().replace('\\', "/");
-    text.strip_prefix("./").map(str::to_owned).unwrap_or(text)
 }
 
 /// The content of a regular file below `root`, links followed but never out of it. The outer option says whether
