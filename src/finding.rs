@@ -1,6 +1,7 @@
 //! What a rule says: plain data, without colour and without words of the terminal.
 
-use crate::source::{ReadError, SourceFile, Span};
+use crate::context::ContextError;
+use crate::source::{ReadError, SourceFile, Span, reason, shown};
 use crate::syntax::SyntaxError;
 use serde::Serialize;
 
@@ -199,6 +200,30 @@ impl Problem {
     pub fn refused(file: &SourceFile, error: &SyntaxError) -> Self {
         let place = Label { file: file.name.clone(), span: Some(error.span), message: String::new() };
         Self { kind: ProblemKind::Refused, place, message: error.message.clone(), help: error.help.clone() }
+    }
+
+    /// A build context that cannot be read or that Docker would not send.
+    pub fn context(error: &ContextError) -> Self {
+        let (kind, file, span, help) = match error {
+            ContextError::Ignore(e) => (ProblemKind::Refused, e.file.clone(), Some(e.span), None),
+            ContextError::Narrow { text, .. } => (ProblemKind::Refused, text.to_string(), None, None),
+            ContextError::Root { path, .. } => (ProblemKind::Unreadable, shown(path), None, None),
+            ContextError::Read { path, .. } => {
+                let help = "make it readable, or leave it out with a pattern in the ignore file";
+                (ProblemKind::Unreadable, path.to_string(), None, Some(help.to_owned()))
+            }
+        };
+        let message = match error {
+            ContextError::Ignore(e) => e.reason(),
+            ContextError::Narrow { problem, .. } => problem.to_string(),
+            ContextError::Root { source, .. } => {
+                format!("cannot be read as a build context: {}", reason(source))
+            }
+            ContextError::Read { source, .. } => {
+                format!("cannot be read, and nothing leaves it out of the build context: {}", reason(source))
+            }
+        };
+        Self { kind, place: Label { file, span, message: String::new() }, message, help }
     }
 
     /// A file, known to people as `name`, that cannot be read.

@@ -2,12 +2,14 @@
 //! knows miette. It analyses nothing.
 
 mod concise;
+mod context;
 mod excerpt;
 mod github;
 mod human;
 mod json;
 mod page;
 
+pub use context::{ContextFormat, write_context};
 pub use human::Human;
 pub use page::write_page;
 

@@ -257,6 +257,19 @@ fn read_dockerfile(invocation: &Invocation) -> Result<SourceFile, CliError> {
     })
 }
 
+/// The Dockerfile's path as it is asked for, without reading it; none if it comes from standard input. A missing one
+/// is an error only if it was asked for by name.
+pub(super) fn asked_dockerfile(invocation: &Invocation) -> Result<Option<PathBuf>, CliError> {
+    match &invocation.dockerfile {
+        Some(path) if path == Path::new("-") => Ok(None),
+        Some(path) if !with_lower_case(path.clone()).exists() => {
+            Err(CliError::failed(format!("there is no Dockerfile `{}`", shown(path))))
+        }
+        Some(path) => Ok(Some(path.clone())),
+        None => Ok(Some(invocation.context.join("Dockerfile"))),
+    }
+}
+
 /// Docker takes `dockerfile` where there is no `Dockerfile`, and for that name alone.
 fn with_lower_case(path: PathBuf) -> PathBuf {
     if path.file_name().is_some_and(|name| name == "Dockerfile") && !path.exists() {

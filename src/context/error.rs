@@ -11,7 +11,7 @@ use crate::source::{Span, reason};
 
 /// A pattern of an ignore file that Docker refuses.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{file}:{line}: {}{problem}", quoted(.text))]
+#[error("{file}:{line}: {}", self.reason())]
 pub struct IgnoreError {
     /// The ignore file as it is shown.
     pub file: String,
@@ -25,8 +25,14 @@ pub struct IgnoreError {
     pub problem: PatternProblem,
 }
 
-fn quoted(text: &BString) -> String {
-    if text.is_empty() { String::new() } else { format!("`{text}`: ") }
+impl IgnoreError {
+    /// What is wrong, without the place.
+    pub fn reason(&self) -> String {
+        match self.text.is_empty() {
+            true => self.problem.to_string(),
+            false => format!("`{}`: {}", self.text, self.problem),
+        }
+    }
 }
 
 /// A context that cannot be read, or that Docker would not send.
