@@ -1,7 +1,9 @@
 //! What a rule says: plain data, without colour and without words of the terminal.
 
+use crate::build::model::BuildError;
 use crate::context::ContextError;
 use crate::source::{ReadError, SourceFile, Span, reason, shown};
+use crate::stage::StageError;
 use crate::syntax::SyntaxError;
 use serde::Serialize;
 
@@ -224,6 +226,19 @@ impl Problem {
             }
         };
         Self { kind, place: Label { file, span, message: String::new() }, message, help }
+    }
+
+    /// What BuildKit refuses when it resolves stages.
+    pub fn stage(file: &SourceFile, error: &StageError) -> Self {
+        let span = (!error.span.is_empty()).then_some(error.span);
+        let place = Label { file: file.name.clone(), span, message: String::new() };
+        Self { kind: ProblemKind::Refused, place, message: error.message.clone(), help: error.help.clone() }
+    }
+
+    /// What BuildKit refuses when it expands an instruction.
+    pub fn build(file: &SourceFile, error: &BuildError) -> Self {
+        let place = Label { file: file.name.clone(), span: Some(error.span), message: String::new() };
+        Self { kind: ProblemKind::Refused, place, message: error.message.clone(), help: None }
     }
 
     /// A file, known to people as `name`, that cannot be read.

@@ -5,8 +5,10 @@ mod concise;
 mod context;
 mod excerpt;
 mod github;
+pub mod graph;
 mod human;
 mod json;
+pub mod keys;
 mod page;
 
 pub use context::{ContextFormat, write_context};

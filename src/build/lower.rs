@@ -41,8 +41,8 @@ pub struct Vertex<'a> {
     pub stage: Option<usize>,
     /// The instruction, as stage and index in [`super::model::StageModel::steps`].
     pub step: Option<(usize, usize)>,
-    /// Made on the way to an instruction's own operation: the file of a heredoc, the owner of a cache mount, the
-    /// files of a `COPY --link` before they are merged.
+    /// Beside an instruction's own operation: the file of a heredoc, the owner of a cache mount, the merge that
+    /// lays the files of a `COPY --link` over what is below.
     pub internal: bool,
     /// `--no-cache` or `--no-cache-filter` makes BuildKit ignore cached results.
     pub ignore_cache: bool,
@@ -575,12 +575,10 @@ impl<'a> Lower<'_, 'a> {
     /// Marks everything that an instruction made.
     fn finish(&mut self, work: &mut StageWork, number: usize, id: VertexId, before: usize) {
         work.output = Some(id);
-        for (at, vertex) in self.vertices.iter_mut().enumerate().skip(before) {
-            if matches!(vertex.op, Op::Local(_) | Op::Image { .. }) {
-                continue;
+        for vertex in self.vertices.iter_mut().skip(before) {
+            if !matches!(vertex.op, Op::Local(_) | Op::Image { .. }) {
+                vertex.step = Some((work.index, number));
             }
-            vertex.step = Some((work.index, number));
-            vertex.internal = at != id;
         }
     }
 
@@ -599,13 +597,8 @@ impl<'a> Lower<'_, 'a> {
         if !step.state.unknown.env {
             return;
         }
-        let lexer = crate::syntax::word::Lexer::new(self.graph.document.escape.char());
-        let text = String::from_utf8_lossy(&step.instruction.rest.bytes).into_owned();
-        let flags: Vec<&str> = step.instruction.flags.iter().map(|f| f.value()).collect();
-        for text in std::iter::once(text.as_str()).chain(flags) {
-            for name in lexer.expand(text, step.state.as_ref()).map(|e| e.unset).unwrap_or_default() {
-                self.note_unknown(id, &step.state, &format!("variable {name}"));
-            }
+        for name in step.variables(self.graph.document.escape.char()).unset {
+            self.note_unknown(id, &step.state, &format!("variable {name}"));
         }
     }
 
@@ -722,6 +715,7 @@ impl<'a> Lower<'_, 'a> {
         let name = work.names.same(&format!("LINK {text}"), step.onbuild);
         let merge = self.push(work, Op::Merge, vec![below, id], name);
         self.vertices[merge].ignore_cache = work.ignore_cache;
+        self.vertices[merge].internal = true;
         merge
     }
 
@@ -729,7 +723,10 @@ impl<'a> Lower<'_, 'a> {
         let path = joined(&["/", name]);
         let kind = FileKind::Mkfile { path, mode, data: content.as_bytes().to_vec() };
         let action = FileAction { input: -1, secondary: -1, output: 0, kind };
-        self.push(work, Op::File(vec![action]), Vec::new(), "[internal] preparing inline document".to_owned())
+        let name = "[internal] preparing inline document".to_owned();
+        let id = self.push(work, Op::File(vec![action]), Vec::new(), name);
+        self.vertices[id].internal = true;
+        id
     }
 
     fn run(&mut self, work: &mut StageWork, step: &Step<'a>, run: &Run<'a>, name: String) -> VertexId {
@@ -880,7 +877,9 @@ impl<'a> Lower<'_, 'a> {
         };
         let action = FileAction { input: below.map_or(-1, |_| 0), secondary: -1, output: 0, kind };
         let name = "[internal] setting cache mount permissions".to_owned();
-        self.push(work, Op::File(vec![action]), below.into_iter().collect(), name)
+        let id = self.push(work, Op::File(vec![action]), below.into_iter().collect(), name);
+        self.vertices[id].internal = true;
+        id
     }
 }
 

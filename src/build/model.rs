@@ -10,7 +10,7 @@ use crate::invoke::platform::Platform;
 use crate::source::Span;
 use crate::stage::{Base, Stage, StageGraph};
 use crate::syntax::shell::{self, Script};
-use crate::syntax::word::{Lexer, Variables};
+use crate::syntax::word::{Lexer, Variables as _};
 use crate::syntax::{Args, Command, Flag, Heredoc, Instruction, Keyword, TransferSource, Word};
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -67,6 +67,39 @@ pub struct Step<'a> {
     pub state: Arc<State>,
     /// What it does.
     pub action: Action<'a>,
+}
+
+impl Step<'_> {
+    /// The variables in the words and flags of an instruction that BuildKit expands: those that are set and those
+    /// that are not. `escape` is the escape character of the file. Empty for RUN, which the shell expands.
+    pub fn variables(&self, escape: char) -> Variables {
+        let mut out = Variables::default();
+        if matches!(self.action, Action::Run(_) | Action::Invalid) {
+            return out;
+        }
+        let lexer = Lexer::new(escape);
+        let rest = String::from_utf8_lossy(&self.instruction.rest.bytes);
+        let flags = self.instruction.flags.iter().filter(|f| f.name != "from" && f.name != "exclude");
+        let heredocs = self.instruction.heredocs.iter().filter(|h| h.expand).map(Heredoc::content);
+        let texts =
+            std::iter::once(rest.into_owned()).chain(flags.map(|f| f.value().to_owned())).chain(heredocs);
+        for text in texts {
+            let Ok(found) = lexer.expand(&text, self.state.as_ref()) else { continue };
+            for (list, names) in [(&mut out.used, found.used), (&mut out.unset, found.unset)] {
+                list.extend(names.into_iter().filter(|n| !list.contains(n)).collect::<Vec<_>>());
+            }
+        }
+        out
+    }
+}
+
+/// Names of variables in an instruction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Variables {
+    /// Those with a value.
+    pub used: Vec<String>,
+    /// Those without.
+    pub unset: Vec<String>,
 }
 
 /// What an instruction does.

@@ -1,9 +1,15 @@
 //! A build as `docker buildx build` takes it: the flags, and finding the Dockerfile.
 
 use super::CliError;
+use crate::build::lower::BuildGraph;
+use crate::build::model::BuildModel;
+use crate::context::ContextError;
 use crate::finding::Problem;
+use crate::image::{ImageError, Images, layout};
 use crate::invoke::Invocation;
+use crate::invoke::platform::Platform;
 use crate::source::{SourceFile, reason, shown};
+use crate::stage::{StageError, StageGraph};
 use crate::syntax::{self, Document};
 use clap::{Arg, ArgAction};
 use std::io::Read;
@@ -204,6 +210,63 @@ impl BuildArgs {
         }
         let problems = document.errors.iter().map(|error| Problem::refused(&file, error)).collect();
         Err(CliError::Problems { problems, files: vec![file] })
+    }
+}
+
+impl Build {
+    /// Fails if BuildKit would refuse the stages as this build asks for them.
+    pub fn accept(&self, stages: &StageGraph<'_>) -> Result<(), CliError> {
+        let counts = |error: &&StageError| {
+            error.stage.and_then(|s| stages.stages.get(s)).is_none_or(|stage| stage.reachable)
+        };
+        let problems: Vec<Problem> =
+            stages.errors.iter().filter(counts).map(|error| Problem::stage(&self.file, error)).collect();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(CliError::Problems { problems, files: vec![self.file.clone()] })
+    }
+}
+
+impl Build {
+    /// Where the Dockerfile was read from; `None` for standard input.
+    pub fn dockerfile(&self) -> Option<PathBuf> {
+        let stdin = self.invocation.dockerfile.as_deref() == Some(Path::new("-"));
+        (!stdin).then(|| self.file.path.clone())
+    }
+
+    /// Reads the base images that the command line names.
+    pub fn images(&self) -> Result<Images, CliError> {
+        let mut images = Images::default();
+        let wanted = self.invocation.platforms.first().and_then(|p| Platform::parse(p).ok());
+        let platform = wanted.unwrap_or_else(Platform::host);
+        let failed = |e: ImageError| CliError::failed(e.to_string());
+        for (reference, path) in &self.invocation.images {
+            images.insert(reference, layout::read(path, None, &platform).map_err(failed)?);
+        }
+        for (name, value) in &self.invocation.contexts {
+            if let Some(place) = value.strip_prefix("oci-layout://") {
+                let (path, reference) = layout::split(place);
+                let image = layout::read(&path, reference, &platform).map_err(failed)?;
+                images.insert(&format!("context:{name}"), image);
+            }
+        }
+        Ok(images)
+    }
+
+    /// Fails if BuildKit would refuse an instruction when it expands it.
+    pub fn accept_model(&self, model: &BuildModel<'_>, graph: &BuildGraph<'_>) -> Result<(), CliError> {
+        let problems: Vec<Problem> =
+            model.errors().chain(&graph.errors).map(|error| Problem::build(&self.file, error)).collect();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(CliError::Problems { problems, files: vec![self.file.clone()] })
+    }
+
+    /// A context that cannot be walked or whose ignore file is refused.
+    pub fn context_error(&self, error: &ContextError) -> CliError {
+        CliError::Problems { problems: vec![Problem::context(error)], files: vec![self.file.clone()] }
     }
 }
 

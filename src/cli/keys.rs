@@ -1,16 +1,23 @@
 //! `layerlint keys`
 
 use super::{BuildArgs, CliError, Console, Exit};
-use std::io::Write;
+use crate::build::lower::BuildGraph;
+use crate::build::model::BuildModel;
+use crate::key::plan::{Contexts, KeyPlan};
+use crate::report::keys::{Preview, human, json};
+use crate::stage::StageGraph;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  layerlint keys                                        the build in this directory\n  layerlint keys -f app/Dockerfile --target runtime .   a stage of another Dockerfile\n  layerlint keys --build-arg MARKET=us --format json    for a program"
+    after_help = "Examples:\n  layerlint keys                                        the build in this directory\n  layerlint keys -f app/Dockerfile --target runtime .   a stage of another Dockerfile\n  layerlint keys --image rust:1.90=rust.oci .           exact also below FROM rust:1.90\n  layerlint keys --build-arg MARKET=us --format json    for a program\n\nA key that is marked `~` is not exact: the list at the end says what would have to be known.\nExit code 1 says that the build would fail, 4 that BuildKit would refuse the Dockerfile."
 )]
 pub(super) struct Args {
     /// How to show it
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     format: Format,
+    /// List all files that feed an instruction, not only the heaviest
+    #[arg(long)]
+    files: bool,
     #[command(flatten)]
     build: BuildArgs,
 }
@@ -25,6 +32,29 @@ enum Format {
 
 pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> {
     let build = args.build.load()?;
-    writeln!(console.out, "{}: {} instructions", build.file.name, build.document.instructions.len())?;
-    Ok(Exit::Clean)
+    let images = build.images()?;
+    let stages = StageGraph::new(&build.document, &build.invocation);
+    build.accept(&stages)?;
+    let model = BuildModel::new(&stages, &build.invocation, &images);
+    let graph = BuildGraph::new(&model, &images);
+    build.accept_model(&model, &graph)?;
+    let contexts = Contexts::open(&graph, &build.invocation.context, build.dockerfile().as_deref())
+        .map_err(|e| build.context_error(&e))?;
+    let plan = KeyPlan::new(&graph, &contexts);
+    let ignore = contexts.main.as_ref().and_then(|c| c.ignore.as_ref());
+    let preview = Preview {
+        file: &build.file,
+        model: &model,
+        graph: &graph,
+        plan: &plan,
+        ignore_file: ignore.map(|i| i.file.name.clone()),
+        all_files: args.files,
+    };
+    match args.format {
+        Format::Human => human(&mut console.out, &preview)?,
+        Format::Json => json(&mut console.out, &preview)?,
+    }
+    // A step whose key cannot be computed is a step at which the build fails.
+    let fails = plan.steps.iter().any(|s| s.error.is_some());
+    Ok(if fails { Exit::Findings } else { Exit::Clean })
 }

@@ -84,6 +84,19 @@ pub fn read(path: &Path, reference: Option<&str>, platform: &Platform) -> Result
     if path.is_dir() { read_layout(path, reference, platform) } else { read_config(path) }
 }
 
+/// Takes `PATH[:TAG][@DIGEST]` of an `oci-layout://` context apart.
+pub fn split(place: &str) -> (PathBuf, Option<&str>) {
+    if let Some((path, digest)) = place.split_once('@') {
+        return (PathBuf::from(path), Some(digest));
+    }
+    match place.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') && !Path::new(place).exists() => {
+            (PathBuf::from(path), Some(tag))
+        }
+        _ => (PathBuf::from(place), None),
+    }
+}
+
 fn read_config(path: &Path) -> Result<BaseImage, ImageError> {
     let config: ImageConfig = json(path, &bytes(path)?)?;
     if config.platform.os.is_empty() && config.config.is_none() && config.rootfs.is_none() {
