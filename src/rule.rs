@@ -14,7 +14,7 @@ use crate::context::{ContextError, ContextIndex};
 use crate::finding::{Finding, Label, Severity};
 use crate::image::Images;
 use crate::invoke::Invocation;
-use crate::source::{SourceFile, Span};
+use crate::source::{SourceFile, Span, nearest};
 use crate::stage::StageGraph;
 use crate::syntax::{Args, Document, Keyword};
 use std::collections::HashMap;
@@ -51,10 +51,10 @@ impl Rule {
     /// The name that was probably meant.
     pub fn nearest(name: &str) -> Option<&'static str> {
         let lower = name.to_ascii_lowercase();
-        let scored = ALL.iter().map(|rule| (distance(&lower, rule.name), rule.name));
-        let (distance, best) = scored.min()?;
-        let related = best.contains(&lower) || lower.contains(best);
-        (distance <= name.len() / 3 + 1 || (related && lower.len() > 3)).then_some(best)
+        // Half a name is enough, if it is not too short to mean anything.
+        let part =
+            ALL.iter().map(|r| r.name).find(|n| lower.len() > 3 && (n.contains(&lower) || lower.contains(n)));
+        part.or_else(|| nearest(&lower, ALL.iter().map(|r| r.name)))
     }
 }
 
@@ -176,36 +176,9 @@ fn order(finding: &Finding) -> (&str, Option<Span>, &str, &str) {
     (&finding.primary.file, finding.primary.span, finding.rule, &finding.message)
 }
 
-/// Edits (insert, delete, replace) that turn one word into the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().take(100).enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(&b) {
-            let best = (diagonal + usize::from(x != *y)).min(left + 1).min(*cell + 1);
-            diagonal = *cell;
-            *cell = best;
-            left = best;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn distance_counts_single_edits() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("same", "same"), 0);
-    }
 
     #[test]
     fn a_slip_of_the_pen_is_recognised_and_a_stranger_is_not() {

@@ -10,6 +10,23 @@ pub use discover::{dockerfiles_below, is_dockerfile_name, is_ignore_file_name};
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
+/// The name that was probably meant by a word, if one is near enough: insertions, deletions, replacements and swaps
+/// of neighbours count.
+pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let length = word.chars().count();
+    // Nobody types a name of that length from memory, and the comparison is quadratic.
+    if length > 40 {
+        return None;
+    }
+    let allowed = if length <= 3 { 1 } else { 2.max(length / 3) };
+    names
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(word, name), name))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min()
+        .map(|(_, name)| name)
+}
+
 /// A half-open range of bytes in one file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Span {
@@ -199,6 +216,16 @@ pub fn reason(error: &std::io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slip_of_the_pen_is_recognised_and_a_stranger_is_not() {
+        let names = ["RUN", "COPY", "ENTRYPOINT"];
+        assert_eq!(nearest("RNU", names), Some("RUN"));
+        assert_eq!(nearest("ENTRYPIONT", names), Some("ENTRYPOINT"));
+        assert_eq!(nearest("CPY", names), Some("COPY"));
+        assert_eq!(nearest("ECHO", names), None);
+        assert_eq!(nearest(&"COPY".repeat(1000), names), None);
+    }
 
     #[test]
     fn columns_count_characters() {

@@ -6,7 +6,7 @@
 use crate::image::reference::Reference;
 use crate::invoke::Invocation;
 use crate::invoke::platform::Platform;
-use crate::source::Span;
+use crate::source::{Span, nearest};
 use crate::syntax::word::{Lexer, NoVariables};
 use crate::syntax::{Args, Document, Instruction, Keyword};
 use std::collections::HashMap;
@@ -68,9 +68,9 @@ pub struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// The name, or the number.
+    /// The name, or what BuildKit's progress calls a stage without one: `stage-2`.
     pub fn label(&self) -> String {
-        self.name.clone().unwrap_or_else(|| self.index.to_string())
+        self.name.clone().unwrap_or_else(|| format!("stage-{}", self.index))
     }
 
     /// The stage that it continues with FROM.
@@ -426,7 +426,8 @@ impl<'a> StageGraph<'a> {
                     self.extra_stages += 1;
                 }
                 if source == Base::Unknown {
-                    let help = nearest(value, names.keys()).map(|n| format!("a stage `{n}` exists"));
+                    let help = nearest(&value.to_lowercase(), names.keys().map(String::as_str))
+                        .map(|n| format!("a stage `{n}` exists"));
                     fail(
                         flag.value_span,
                         format!("`{value}` is neither a stage nor an image reference"),
@@ -454,7 +455,8 @@ impl<'a> StageGraph<'a> {
                     }
                     let span = field.map_or(flag.span, |f| f.span);
                     if source == Base::Unknown {
-                        let help = nearest(value, names.keys()).map(|n| format!("a stage `{n}` exists"));
+                        let help = nearest(&value.to_lowercase(), names.keys().map(String::as_str))
+                            .map(|n| format!("a stage `{n}` exists"));
                         fail(span, format!("`{value}` is neither a stage nor an image reference"), help);
                     }
                     out.push(Use {
@@ -477,7 +479,8 @@ impl<'a> StageGraph<'a> {
             Some(wanted) => {
                 let found = names.get(&wanted.to_lowercase()).copied();
                 if found.is_none() && !self.stages.is_empty() {
-                    let help = nearest(wanted, names.keys()).map(|n| format!("did you mean `{n}`?"));
+                    let help = nearest(&wanted.to_lowercase(), names.keys().map(String::as_str))
+                        .map(|n| format!("did you mean `{n}`?"));
                     let message = format!("there is no stage named `{wanted}` to build");
                     let place = StageError::file(message);
                     self.errors.push(StageError { help, ..place });
@@ -662,26 +665,4 @@ fn build_context(contexts: &[(String, String)], name: &str) -> Option<(String, S
     let plain = |n: &str| Reference::parse(n).map_or_else(|| n.to_owned(), |r| r.familiar());
     let wanted = plain(name);
     contexts.iter().rev().find(|(n, _)| n == name || plain(n) == wanted).cloned()
-}
-
-/// The most similar of some names, if one is similar at all.
-pub fn nearest<'n>(word: &str, names: impl Iterator<Item = &'n String>) -> Option<&'n String> {
-    let word = word.to_lowercase();
-    names.map(|n| (distance(&word, n), n)).filter(|(d, n)| *d <= 1 + n.len() / 4).min().map(|(_, n)| n)
-}
-
-/// Number of single-character edits between two words.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substitution = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substitution.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -371,7 +371,7 @@ impl<'a> Lower<'_, 'a> {
         let has_image = stage.base != Base::Scratch && stage.parent().is_none();
         let total = counted + triggers + usize::from(has_image);
         let alone = graph.stages.len() + graph.extra_stages == 1;
-        let label = stage.name.clone().unwrap_or_else(|| format!("stage-{index}"));
+        let label = stage.label();
         let mut work = StageWork {
             index,
             platform: model.start.platform.clone(),

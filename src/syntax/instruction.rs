@@ -15,7 +15,7 @@ use super::{
     Args, Command, Escape, Flag, Heredoc, Instruction, Keyword, LogicalText, Pair, SyntaxError, Token,
     TokenKind, TransferSource, Word,
 };
-use crate::source::Span;
+use crate::source::{Span, nearest};
 
 /// What reading an instruction yields besides it.
 #[derive(Default)]
@@ -622,7 +622,7 @@ impl Reader<'_> {
         }
         let upper = word.to_uppercase();
         let names: Vec<&str> = Keyword::ALL.iter().map(|k| k.name()).collect();
-        let help = match nearest(&upper, &names) {
+        let help = match nearest(&upper, names.iter().copied()) {
             Some(name) => Some(format!("did you mean `{name}`?")),
             None if word.starts_with("{{") || word.starts_with("{%") => {
                 Some("this looks like a template; check the Dockerfile that it is rendered to".to_owned())
@@ -647,7 +647,7 @@ impl Reader<'_> {
         for (index, flag) in instruction.flags.iter().enumerate() {
             let Some((_, kind)) = known.iter().find(|(known, _)| *known == flag.name) else {
                 let names: Vec<&str> = known.iter().map(|(n, _)| *n).collect();
-                let help = match nearest(&flag.name, &names) {
+                let help = match nearest(&flag.name, names.iter().copied()) {
                     Some(near) => format!("did you mean `--{near}`?"),
                     None if names.is_empty() => format!("{name} takes no flags"),
                     None => format!("{name} takes `--{}`", names.join("`, `--")),
@@ -896,43 +896,6 @@ fn nanoseconds(text: &str) -> Option<i64> {
     i64::try_from(if negative { -total } else { total }).ok()
 }
 
-/// The name that differs least from a word, if it is near enough to be meant.
-fn nearest<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
-    let length = word.chars().count();
-    if length > 20 {
-        return None;
-    }
-    let allowed = if length <= 3 { 1 } else { 2.max(length / 3) };
-    names
-        .iter()
-        .map(|name| (distance(word, name), *name))
-        .filter(|(d, _)| *d <= allowed)
-        .min_by_key(|(d, _)| *d)
-        .map(|(_, name)| name)
-}
-
-/// How many letters to insert, remove, replace or swap with their neighbour.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
-    let at = |rows: &[Vec<usize>], i: usize, j: usize| {
-        rows.get(i).and_then(|r| r.get(j)).copied().unwrap_or(usize::MAX / 2)
-    };
-    for (i, x) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, y) in b.iter().enumerate() {
-            let replace = at(&rows, i, j) + usize::from(x != y);
-            let mut best = replace.min(at(&rows, i, j + 1) + 1).min(row.get(j).map_or(usize::MAX, |n| n + 1));
-            if i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x) {
-                best = best.min(at(&rows, i - 1, j - 1) + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    at(&rows, a.len(), b.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -956,14 +919,5 @@ mod tests {
         ] {
             assert_eq!(nanoseconds(text), value, "{text}");
         }
-    }
-
-    #[test]
-    fn near_names_are_found_and_far_ones_not() {
-        let names = ["RUN", "COPY", "ENTRYPOINT"];
-        assert_eq!(nearest("RNU", &names), Some("RUN"));
-        assert_eq!(nearest("ENTRYPIONT", &names), Some("ENTRYPOINT"));
-        assert_eq!(nearest("CPY", &names), Some("COPY"));
-        assert_eq!(nearest("ECHO", &names), None);
     }
 }
