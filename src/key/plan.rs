@@ -1,5 +1,6 @@
 //! What every step is keyed by: operation digest, content digests, and the chain of both.
 
+use super::matching::{Facts, Input};
 use super::operation::cache_maps;
 use super::{sha256, sha256_joined};
 use crate::build::lower::{BuildGraph, CopyAction, FileKind, Local, Op, Vertex, VertexId};
@@ -80,6 +81,8 @@ pub struct InputKey {
     pub vertex: VertexId,
     /// Digest of the paths taken from it, if only some are.
     pub selector: Option<String>,
+    /// Whether what is taken counts by its content too.
+    pub by_content: bool,
     /// Content of what is taken, where it can be computed.
     pub content: Option<Content>,
 }
@@ -113,6 +116,32 @@ pub enum ContentSource {
 }
 
 impl KeyPlan {
+    /// The steps as far as matching with recorded results goes. A source that is not known is taken to be the same
+    /// as another one of the same name.
+    pub fn facts(&self, graph: &BuildGraph<'_>) -> Vec<Facts> {
+        let steps = self.steps.iter().zip(&graph.vertices);
+        steps
+            .map(|(key, vertex)| Facts {
+                digests: match &vertex.op {
+                    Op::Local(_) => Vec::new(),
+                    _ if key.op_digests.is_empty() => vec![key.key.clone()],
+                    _ => key.op_digests.clone(),
+                },
+                inputs: key
+                    .inputs
+                    .iter()
+                    .map(|i| Input {
+                        step: i.vertex,
+                        selector: i.selector.clone(),
+                        by_content: i.by_content,
+                        content: i.content.as_ref().map(|c| c.digest.clone()),
+                    })
+                    .collect(),
+                ignore_cache: vertex.ignore_cache,
+            })
+            .collect()
+    }
+
     /// Computes all keys. Files are read here, each once, those of all instructions together and in parallel.
     pub fn new(graph: &BuildGraph<'_>, contexts: &Contexts) -> Self {
         let views = views(graph, contexts);
@@ -170,7 +199,7 @@ impl KeyPlan {
                     }
                 }
             }
-            inputs.push(InputKey { vertex: *input, selector, content });
+            inputs.push(InputKey { vertex: *input, selector, by_content: taken.content.is_some(), content });
         }
         let exact = unknown.is_empty() && error.is_none();
         StepKey {
