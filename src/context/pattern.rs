@@ -51,7 +51,12 @@ enum Test {
     Equal,
     Begins(BString),
     Ends(BString),
-    Expression(Box<Regex>),
+    /// A path that does not begin and end so is not tried.
+    Expression {
+        head: BString,
+        tail: BString,
+        regex: Box<Regex>,
+    },
 }
 
 /// One pattern of a compiled list.
@@ -108,7 +113,9 @@ impl Compiled {
             Ok(Test::Begins(head)) => Ok(subject.bytes.starts_with(head)),
             Ok(Test::Ends(tail)) => Ok(subject.bytes.ends_with(tail)
                 || tail.split_first().is_some_and(|(first, rest)| *first == b'/' && rest == subject.bytes)),
-            Ok(Test::Expression(regex)) => Ok(regex.is_match(subject.text())),
+            Ok(Test::Expression { head, tail, regex }) => Ok(subject.bytes.starts_with(head)
+                && subject.bytes.ends_with(tail)
+                && regex.is_match(subject.text())),
             Err(reason) => Err(PatternError {
                 index: self.index,
                 text: self.text.clone(),

@@ -83,6 +83,9 @@ pub struct Entry {
     pub gid: u32,
     /// What the ignore file says.
     pub(crate) verdict: Verdict,
+    /// Whether some pattern matches a directory it is in. Only then can opening it be refused although the walk
+    /// sends it: elsewhere both try the same patterns, but for exceptions, of which opening tries more.
+    pub(crate) doubtful: bool,
     /// Which of [`Tree::inodes`] it is a name of, where there are several names.
     pub(crate) inode: Option<u32>,
     /// Index after its last descendant.
@@ -112,6 +115,7 @@ impl Entry {
             uid: 0,
             gid: 0,
             verdict: Verdict::Kept,
+            doubtful: false,
             inode: None,
             end: 0,
             memory: None,
@@ -277,6 +281,7 @@ impl Tree {
             entry.memory = Some(Box::new((listed.content, listed.extended)));
             let mut flags = Vec::new();
             let parent = above.last().map(|(_, flags)| flags.as_slice());
+            entry.doubtful = parent.is_some_and(|p| p.contains(&true));
             entry.verdict = judge(exclude, &entry.path, entry.is_dir(), parent, &mut flags);
             if matches!(entry.verdict, Verdict::Pruned(_) | Verdict::Refused(_)) {
                 pruned = Some(entry.path.clone());

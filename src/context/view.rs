@@ -288,7 +288,7 @@ impl<'a> View<'a> {
     fn is_refused(&self, entry: &Entry) -> bool {
         let scope = self.scope();
         let says = |m: &Matcher, want: bool| matches!(m.covers(&entry.path), Ok(d) if d.matched == want);
-        scope.exclude.as_deref().is_some_and(|m| !says(m, false))
+        (entry.doubtful && scope.exclude.as_deref().is_some_and(|m| !says(m, false)))
             || scope.include.as_ref().is_some_and(|m| !says(m, true))
     }
 

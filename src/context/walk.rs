@@ -37,8 +37,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    fn relative<'p>(&self, path: &'p Path) -> Option<&'p Path> {
-        path.strip_prefix(&self.root).ok().filter(|p| !p.as_os_str().is_empty())
+    /// A path below the root; none for the root itself.
+    fn relative(&self, path: &Path) -> Option<BString> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt as _;
+            // The walker only appends to the root, so bytes will do; components cost more than the rest.
+            let below = path.as_os_str().as_bytes().strip_prefix(self.root.as_os_str().as_bytes())?;
+            let below = below.strip_prefix(b"/").unwrap_or(below);
+            (!below.is_empty()).then(|| below.into())
+        }
+        #[cfg(not(unix))]
+        {
+            let below = path.strip_prefix(&self.root).ok()?;
+            (!below.as_os_str().is_empty()).then(|| path_bytes(below))
+        }
     }
 
     fn directory(&self, path: &[u8]) -> Option<Arc<Directory>> {
@@ -76,6 +89,8 @@ struct Visitor {
 
 impl Drop for Visitor {
     fn drop(&mut self) {
+        // Sorted runs are quickly merged, and this is done by all threads at once.
+        self.found.sort_unstable_by(|a, b| transfer_order(&a.0.path, &b.0.path));
         lock(&self.shared.found).append(&mut self.found);
         lock(&self.shared.problems).append(&mut self.problems);
     }
@@ -83,8 +98,9 @@ impl Drop for Visitor {
 
 impl Visitor {
     fn entry(&mut self, dent: &DirEntry) {
-        let Some(path) = self.shared.relative(dent.path()).map(path_bytes) else { return };
+        let Some(path) = self.shared.relative(dent.path()) else { return };
         let is_dir = dent.file_type().is_some_and(|t| t.is_dir());
+        let mut doubtful = false;
         let verdict = if self.shared.exclude.is_none() {
             Verdict::Kept
         } else if is_dir {
@@ -92,6 +108,7 @@ impl Visitor {
         } else {
             let parent = self.parent(&path);
             let above = parent.as_ref().map(|p| p.flags.as_slice());
+            doubtful = above.is_some_and(|flags| flags.contains(&true));
             judge(self.shared.exclude.as_deref(), &path, false, above, &mut self.flags)
         };
         let mut entry = Entry::new(path, if is_dir { EntryKind::Dir } else { EntryKind::File });
@@ -106,6 +123,7 @@ impl Visitor {
             }
         }
         entry.verdict = verdict;
+        entry.doubtful = doubtful;
         self.found.push((entry, links));
     }
 
@@ -122,8 +140,7 @@ impl Visitor {
     }
 
     fn problem(&mut self, error: ignore::Error) {
-        let path =
-            error_path(&error).and_then(|p| self.shared.relative(p)).map(path_bytes).unwrap_or_default();
+        let path = error_path(&error).and_then(|p| self.shared.relative(p)).unwrap_or_default();
         let Some(error) = error.into_io_error() else { return };
         if error.kind() != io::ErrorKind::NotFound || path.is_empty() {
             self.problems.push((path, error));
@@ -210,8 +227,7 @@ pub(super) fn walk(root: &Path, exclude: Option<Arc<Matcher>>) -> io::Result<Tre
         let shared = Arc::clone(&shared);
         builder.filter_entry(move |dent| {
             let is_dir = dent.file_type().is_some_and(|t| t.is_dir());
-            let path = shared.relative(dent.path()).filter(|_| is_dir).map(path_bytes);
-            path.is_none_or(|path| shared.enter(path))
+            !is_dir || shared.relative(dent.path()).is_none_or(|path| shared.enter(path))
         });
     }
     builder.build_parallel().run(|| {
@@ -237,7 +253,7 @@ pub(super) fn walk(root: &Path, exclude: Option<Arc<Matcher>>) -> io::Result<Tre
 
 /// Sorts the harvest into a tree.
 fn assemble(root: &Path, mut found: Vec<Found>, problems: Vec<(BString, io::Error)>) -> io::Result<Tree> {
-    found.sort_unstable_by(|a, b| transfer_order(&a.0.path, &b.0.path));
+    found.sort_by(|a, b| transfer_order(&a.0.path, &b.0.path));
     let mut tree = Tree { base: Some(root.to_path_buf()), ..Tree::default() };
     let mut names: HashMap<(u64, u64), u32> = HashMap::new();
     tree.entries = found

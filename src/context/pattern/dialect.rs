@@ -24,8 +24,30 @@ pub(super) fn compile(text: &[u8]) -> Result<Test, String> {
             Ok(Test::Begins(BString::from(text.get(..text.len().saturating_sub(2)).unwrap_or_default())))
         }
         Kind::Suffix => Ok(Test::Ends(BString::from(text.get(2..).unwrap_or_default()))),
-        Kind::Regexp => expression_of(&expression).map(|regex| Test::Expression(Box::new(regex))),
+        Kind::Regexp => {
+            let (head, tail) = literal_ends(text);
+            let regex = Box::new(expression_of(&expression)?);
+            Ok(Test::Expression { head: head.into(), tail: tail.into(), regex })
+        }
     }
+}
+
+/// What every match begins and ends with, so that most paths need no regular expression. Empty where the dialect
+/// makes that hard to say.
+fn literal_ends(text: &[u8]) -> (&[u8], &[u8]) {
+    let plain = !text.iter().any(|b| b"[]\\{}^|".contains(b));
+    // A replacement character in the pattern stands for any broken byte of a path.
+    let valid = std::str::from_utf8(text).is_ok_and(|t| !t.contains(['\u{feff}', '\u{fffd}']));
+    let wild = |b: &u8| matches!(b, b'*' | b'?');
+    let (Some(first), Some(last)) = (text.iter().position(wild), text.iter().rposition(wild)) else {
+        return (b"", b"");
+    };
+    if !plain || !valid {
+        return (b"", b"");
+    }
+    let tail = text.get(last + 1..).unwrap_or_default();
+    // The slash behind `**` is part of it, and optional.
+    (text.get(..first).unwrap_or_default(), tail.strip_prefix(b"/").unwrap_or(tail))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -528,7 +550,11 @@ mod tests {
 
     fn matches(pattern: &str, path: &str) -> bool {
         match compile(pattern.as_bytes()) {
-            Ok(Test::Expression(regex)) => regex.is_match(path),
+            Ok(Test::Expression { head, tail, regex }) => {
+                let (found, path) = (regex.is_match(path), path.as_bytes());
+                assert!(!found || (path.starts_with(&head) && path.ends_with(&tail)));
+                found
+            }
             other => panic!("{pattern}: {other:?}"),
         }
     }
