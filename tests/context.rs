@@ -504,3 +504,311 @@ fn before_and_after_an_edit_the_checksum_is_that_of_a_cold_daemon() {
     }
     report.finish(70);
 }
+
+// What no vector holds.
+
+#[cfg(target_os = "linux")]
+mod disk {
+    use super::*;
+    use bstr::ByteSlice as _;
+    use layerlint::context::{ContextError, EntryKind, SelectError};
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    fn home() -> (tempfile::TempDir, std::path::PathBuf) {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().join("c");
+        std::fs::create_dir(&root).unwrap();
+        (home, root)
+    }
+
+    fn paths(index: &ContextIndex) -> Vec<String> {
+        index.entries().map(|e| e.path.to_string()).collect()
+    }
+
+    #[test]
+    fn the_ignore_file_beside_the_dockerfile_wins_even_when_it_is_empty() {
+        let (_home, root) = home();
+        std::fs::write(root.join(".dockerignore"), "*").unwrap();
+        std::fs::write(root.join("sub.Dockerfile.dockerignore"), "").unwrap();
+        let index = ContextIndex::open(&root, Some(&root.join("sub.Dockerfile"))).unwrap();
+        assert!(index.ignore.unwrap().file.name.ends_with("sub.Dockerfile.dockerignore"));
+        let index = ContextIndex::open(&root, Some(&root.join("Dockerfile"))).unwrap();
+        assert!(index.ignore.as_ref().unwrap().file.name.ends_with("/.dockerignore"));
+        assert_eq!(paths(&index), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_ignore_file_may_be_a_link_within_its_source_and_not_out_of_it() {
+        let (home, root) = home();
+        std::fs::write(root.join("real"), "x\n").unwrap();
+        std::fs::write(home.path().join("outside"), "y\n").unwrap();
+        // The root of the source is the root of an absolute link.
+        symlink("/real", root.join(".dockerignore")).unwrap();
+        assert_eq!(IgnoreFile::find(&root, None).unwrap().unwrap().patterns[0].text, "x");
+        std::fs::remove_file(root.join(".dockerignore")).unwrap();
+        for out in ["../outside", ".dockerignore", "."] {
+            symlink(out, root.join(".dockerignore")).unwrap();
+            assert!(IgnoreFile::find(&root, None).unwrap().is_none(), "{out}");
+            std::fs::remove_file(root.join(".dockerignore")).unwrap();
+        }
+        std::fs::create_dir(root.join(".dockerignore")).unwrap();
+        assert!(IgnoreFile::find(&root, None).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_refused_pattern_has_its_place() {
+        let (_home, root) = home();
+        std::fs::write(root.join(".dockerignore"), "# c\na\n  b[  \n").unwrap();
+        let Err(ContextError::Ignore(error)) = ContextIndex::open(&root, None) else { panic!() };
+        assert_eq!((error.line, error.span.range(), error.text.to_string()), (3, 8..10, "b[".to_owned()));
+        assert!(error.to_string().ends_with(".dockerignore:3: `b[`: syntax error in pattern"), "{error}");
+    }
+
+    #[test]
+    fn names_that_are_no_text_are_bytes() {
+        let (_home, root) = home();
+        let name = std::ffi::OsStr::from_bytes(b"a\xff b");
+        std::fs::write(root.join(name), "x").unwrap();
+        std::fs::create_dir(root.join(std::ffi::OsStr::from_bytes(b"\xfe"))).unwrap();
+        let index = ContextIndex::open(&root, None).unwrap();
+        let paths: Vec<&[u8]> = index.entries().map(|e| e.path.as_bytes()).collect();
+        assert_eq!(paths, [&b"a\xff b"[..], b"\xfe"]);
+        assert_eq!(index.read(b"a\xff b", 10).unwrap().unwrap(), b"x");
+        let checksum = index.checksum(&Selector::of_source("a? b")).unwrap();
+        assert_eq!((checksum.files, checksum.bytes), (1, 1));
+    }
+
+    #[test]
+    fn special_files_are_sent_and_never_opened() {
+        let (_home, root) = home();
+        assert!(std::process::Command::new("mkfifo").arg(root.join("fifo")).status().unwrap().success());
+        std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
+        let index = ContextIndex::open(&root, None).unwrap();
+        let kinds: Vec<&EntryKind> = index.entries().map(|e| &e.kind).collect();
+        assert_eq!(kinds, [&EntryKind::Fifo, &EntryKind::Socket]);
+        let checksum = index.checksum(&Selector::of_source(".")).unwrap();
+        assert_eq!((checksum.files, checksum.entries), (0, 2));
+        assert_eq!(index.read(b"fifo", 10).unwrap(), None);
+    }
+
+    #[test]
+    fn links_that_lead_in_a_circle_end() {
+        let (_home, root) = home();
+        symlink("b", root.join("a")).unwrap();
+        symlink("a", root.join("b")).unwrap();
+        symlink(".", root.join("self")).unwrap();
+        let index = ContextIndex::open(&root, None).unwrap();
+        assert_eq!(paths(&index), ["a", "b", "self"]);
+        for source in ["a", "self/a", "self/self/a/x"] {
+            let error = index.checksum(&Selector::of_source(source)).unwrap_err();
+            assert!(matches!(error, SelectError::TooManyLinks { .. }), "{source}: {error}");
+        }
+        let follow = ["a".to_owned(), "self/*/b".to_owned()];
+        let view = index.view(Some(&follow)).unwrap();
+        assert_eq!(shown(view.entries()), ["a", "b", "self"]);
+        assert!(index.checksum(&Selector::of_source("self")).is_ok());
+    }
+
+    #[test]
+    fn what_vanishes_between_walk_and_hash_is_an_empty_file() {
+        let (_home, root) = home();
+        std::fs::write(root.join("f"), "content").unwrap();
+        let index = ContextIndex::open(&root, None).unwrap();
+        std::fs::remove_file(root.join("f")).unwrap();
+        let checksum = index.checksum(&Selector::of_source("f")).unwrap();
+        assert_eq!(checksum.empty, ["f"]);
+    }
+
+    #[test]
+    fn a_file_is_read_once_and_only_when_it_is_selected() {
+        let (_home, root) = home();
+        std::fs::write(root.join("f"), "one").unwrap();
+        std::fs::write(root.join("g"), "one").unwrap();
+        let index = ContextIndex::open(&root, None).unwrap();
+        let first = index.checksum(&Selector::of_source("f")).unwrap();
+        std::fs::write(root.join("f"), "two").unwrap();
+        std::fs::write(root.join("g"), "two").unwrap();
+        assert_eq!(index.checksum(&Selector::of_source("f")).unwrap(), first);
+        assert_ne!(index.checksum(&Selector::of_source("g")).unwrap().digest, first.digest);
+    }
+
+    #[test]
+    fn unreadable_things_matter_only_where_they_are_sent() {
+        let (_home, root) = home();
+        std::fs::create_dir(root.join("data")).unwrap();
+        std::fs::write(root.join("data/x"), "x").unwrap();
+        std::fs::write(root.join("f"), "f").unwrap();
+        let lock = |mode| {
+            std::fs::set_permissions(root.join("data"), std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        lock(0);
+        if std::fs::read_dir(root.join("data")).is_ok() {
+            lock(0o755);
+            eprintln!("skipped: this user may read everything");
+            return;
+        }
+        let index = ContextIndex::open(&root, None).unwrap();
+        let problem = index.problem().map(ToString::to_string);
+        let narrow = index.view(Some(&["f".to_owned()])).is_ok();
+        std::fs::write(root.join(".dockerignore"), "data").unwrap();
+        let ignored = ContextIndex::open(&root, None).unwrap().problem().is_none();
+        lock(0o755);
+        assert_eq!(problem.as_deref(), Some("cannot read data in the build context: permission denied"));
+        assert!(narrow && ignored);
+    }
+
+    #[test]
+    fn a_context_of_nothing_has_no_certain_digest() {
+        let (_home, root) = home();
+        let index = ContextIndex::open(&root, None).unwrap();
+        let checksum = index.checksum(&Selector::of_source(".")).unwrap();
+        assert!(!checksum.exact);
+        assert!(checksum.digest.starts_with("sha256:0e5db883"), "{}", checksum.digest);
+        assert!(index.checksum(&Selector::of_source("*.txt")).unwrap().exact);
+    }
+
+    #[test]
+    fn a_root_that_is_no_directory_is_an_error() {
+        let (home, root) = home();
+        std::fs::write(root.join("f"), "f").unwrap();
+        for path in [root.join("f"), root.join("missing")] {
+            assert!(matches!(ContextIndex::open(&path, None), Err(ContextError::Root { .. })));
+        }
+        // A link to the root is resolved.
+        symlink("c", home.path().join("l")).unwrap();
+        assert_eq!(paths(&ContextIndex::open(&home.path().join("l"), None).unwrap()), ["f"]);
+    }
+
+    #[test]
+    fn every_name_of_a_file_has_its_digest() {
+        let (_home, root) = home();
+        std::fs::write(root.join("a"), "same").unwrap();
+        std::fs::hard_link(root.join("a"), root.join("b")).unwrap();
+        std::fs::write(root.join(".dockerignore"), "a").unwrap();
+        let index = ContextIndex::open(&root, None).unwrap();
+        let of = |tree: Tree| tree.checksum(&Selector::of_source("b")).unwrap().digest;
+        let mode = index.entry(b"b").unwrap().mode;
+        assert_eq!(
+            index.checksum(&Selector::of_source("b")).unwrap().digest,
+            of(Tree::from_memory(vec![MemoryEntry::file("b", mode, "same")]))
+        );
+    }
+}
+
+/// Properties.
+mod properties {
+    use super::*;
+    use layerlint::context::path::{clean, path_match};
+    use proptest::prelude::*;
+
+    /// Patterns of what patterns are made of, and some noise.
+    fn pattern() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            8 => prop::sample::select(vec![
+                "a", "b", "c", "/", "*", "**", "**/", "?", "[", "]", "[a-c]", "[^a]", "!", "\\", "|", "^", "$", "{2}",
+                "{1,2}", ".", "..", "(", ")", "+", "[[:alpha:]]", "\\d", "\\pL", "\\Q", "\\E", "é", " ", "#", "-", "&&",
+            ])
+            .prop_map(str::to_owned),
+            1 => "\\PC",
+        ];
+        prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        prop::collection::vec(
+            prop::sample::select(vec!["a", "b", "c", "ab", "a.b", "é", ".c", "]", "x\n"]),
+            1..5,
+        )
+        .prop_map(|parts| parts.join("/"))
+    }
+
+    fn walk(matcher: &Matcher, path: &str) -> Option<(bool, Vec<bool>)> {
+        let (mut above, mut flags) = (None::<Vec<bool>>, Vec::new());
+        for end in path.match_indices('/').map(|(at, _)| at) {
+            matcher.decide(&path.as_bytes()[..end], above.as_deref(), &mut flags).ok()?;
+            above = Some(std::mem::take(&mut flags));
+        }
+        let matched = matcher.decide(path.as_bytes(), above.as_deref(), &mut flags).ok()?.matched;
+        Some((matched, above.unwrap_or_default()))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(600))]
+
+        #[test]
+        fn nothing_makes_the_matcher_panic(
+            list in prop::collection::vec(pattern(), 0..4), path in prop::collection::vec(any::<u8>(), 0..12)
+        ) {
+            if let Ok(matcher) = Matcher::new(&list) {
+                let _ = matcher.decide(&path, None, &mut Vec::new());
+                let _ = matcher.covers(&path);
+                let _ = matcher.may_prune(&path, true);
+            }
+            for pattern in &list {
+                let _ = path_match(pattern, &path);
+            }
+        }
+
+        #[test]
+        fn an_ignore_file_of_any_bytes_is_read(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            if let Ok(file) = IgnoreFile::parse(SourceFile::from_bytes("x", bytes)) {
+                for pattern in &file.patterns {
+                    prop_assert_eq!(file.file.index.line(pattern.span.start), pattern.line);
+                    prop_assert!(!file.file.bytes[pattern.span.range()].is_empty());
+                }
+                let _ = file.matcher();
+            }
+        }
+
+        #[test]
+        fn cleaning_twice_is_cleaning_once(path in "[a./]{0,12}") {
+            let once = clean(&path);
+            prop_assert_eq!(clean(&once), once);
+        }
+
+        /// The safe set: cleaned, none of `? [ ] \ { } ^ |`, every `**` a component of its own, no line breaks.
+        #[test]
+        fn in_the_safe_set_globset_agrees(
+            parts in prop::collection::vec(prop::sample::select(vec!["a", "b", "*", "**", "a*", "*.b", ".c", "ab"]), 1..5),
+            path in path().prop_filter("line break", |p| !p.contains('\n')),
+        ) {
+            let pattern = parts.join("/");
+            let glob = globset::GlobBuilder::new(&pattern)
+                .literal_separator(true)
+                .backslash_escape(true)
+                .build()
+                .unwrap()
+                .compile_matcher();
+            let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+            let want = ends.map(|end| &path[..end]).any(|part| glob.is_match(part));
+            let matcher = Matcher::new(&[&pattern]).unwrap();
+            prop_assert_eq!(matcher.covers(path.as_bytes()).unwrap().matched, want, "{} {}", pattern, path);
+        }
+
+        #[test]
+        fn without_exceptions_walking_and_opening_agree(
+            list in prop::collection::vec(pattern().prop_filter("exception", |p| !p.contains('!')), 0..4), path in path()
+        ) {
+            if let Ok(matcher) = Matcher::new(&list)
+                && let Some((matched, _)) = walk(&matcher, &path)
+            {
+                prop_assert_eq!(matcher.covers(path.as_bytes()).unwrap().matched, matched);
+            }
+        }
+
+        /// What lets large contexts skip the question.
+        #[test]
+        fn below_directories_that_no_pattern_matches_opening_refuses_nothing_sent(
+            list in prop::collection::vec(pattern(), 0..5), path in path()
+        ) {
+            if let Ok(matcher) = Matcher::new(&list)
+                && let Some((false, above)) = walk(&matcher, &path)
+                && !above.contains(&true)
+                && let Ok(opened) = matcher.covers(path.as_bytes())
+            {
+                prop_assert!(!opened.matched, "{:?} {}", list, path);
+            }
+        }
+    }
+}
