@@ -32,6 +32,14 @@ impl LogicalText {
         String::from_utf8_lossy(&self.bytes)
     }
 
+    /// Appends another text with its places.
+    pub fn extend(&mut self, other: &LogicalText) {
+        for (i, (joined, file)) in other.segments.iter().enumerate() {
+            let end = other.segments.get(i + 1).map_or(other.bytes.len(), |s| s.0 as usize);
+            self.push(other.bytes.get(*joined as usize..end).unwrap_or_default(), *file as usize);
+        }
+    }
+
     /// Offset in the file of the byte at `offset` of the joined text. The end of the text maps behind its last byte.
     pub fn file_offset(&self, offset: usize) -> usize {
         let at = Span::new(offset, offset).start;
