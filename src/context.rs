@@ -212,6 +212,13 @@ impl Tree {
     pub fn checksum(&self, selector: &Selector) -> Result<Checksum, SelectError> {
         View::own(self, self.scope()).checksum(selector)
     }
+
+    /// Paths and sizes of the regular files that a selector takes.
+    pub fn files_of(&self, selector: &Selector) -> Result<Vec<(String, u64)>, SelectError> {
+        let view = View::own(self, self.scope());
+        let selection = view.select(selector)?;
+        Ok(selection.entries().filter(|e| e.is_file()).map(|e| (e.path.to_string(), e.size)).collect())
+    }
 }
 
 /// A refused exclude pattern, with its place where there is a file.

@@ -7,6 +7,7 @@ pub mod matching;
 pub mod operation;
 pub mod plan;
 
+mod content;
 mod json;
 
 use sha2::{Digest as _, Sha256};

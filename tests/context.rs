@@ -83,7 +83,7 @@ fn laid(entries: &[Value]) -> Vec<Laid> {
             "hardlink" => {
                 link = Some(text(e, "target").to_owned());
                 let source = out.iter().find(|l| l.entry.path == text(e, "target")).unwrap();
-                MemoryEntry { path: path.into(), ..source.entry.clone() }
+                source.entry.clone().at(path)
             }
             "file" => {
                 let content = match e["content_base64"].as_str() {

@@ -42,6 +42,12 @@ fn every_operation_hashes_the_text_that_buildkit_hashed() {
                 }
             };
             let steps = case["steps"].as_array().unwrap();
+            let deps = steps.iter().flat_map(|s| s["deps"].as_array().into_iter().flatten());
+            let known: HashSet<&str> = deps.filter_map(|d| d["content_digest"].as_str()).collect();
+            for content in &contents {
+                // Also of stages: what is computed is what BuildKit found.
+                check(known.contains(content), format!("content {content} is none of {known:?}"));
+            }
             for step in steps {
                 let remote = |s: &Value| {
                     ["http", "git"].iter().any(|k| s["source"].as_str().is_some_and(|u| u.starts_with(k)))
@@ -105,4 +111,51 @@ fn what_is_not_known_is_said() {
     assert!(told("[stage-1 1/3] COPY a /a").1, "a copy onto an empty file system depends on nothing else");
     assert!(!told("COPY --from=0 /w /w").1);
     assert!(told("ADD https://files.invalid/x /x").2.iter().any(|u| u.contains("files.invalid")));
+}
+
+/// `invalidation.json`: a build, one edit, and what a builder with nothing but the first build's cache reuses.
+#[test]
+fn reuse_after_an_edit_is_what_buildkit_reused() {
+    use layerlint::key::matching::{Records, find};
+    use std::collections::HashMap;
+    let cases = vectors::load(&vectors::path("invalidation.json"));
+    let mut wrong = Vec::new();
+    let mut right = 0;
+    for case in cases.as_array().unwrap() {
+        let temp = tempfile::tempdir().unwrap();
+        let facts = |side: &str| {
+            let (build, images) = vectors::invocation(&temp.path().join(side), &case[side], &case["images"]);
+            vectors::with_plan(&build, &images, |model, graph, plan| {
+                let target = model.graph.target.and_then(|t| graph.outputs[t]).flatten();
+                let names: Vec<String> = graph.vertices.iter().map(|v| v.name.clone()).collect();
+                (plan.facts(graph), target, names)
+            })
+        };
+        let (before, _, _) = facts("before");
+        let (after, target, names) = facts("after");
+        let outcomes = find(&after, target, &Records::of_build(&before), &HashMap::new());
+        let expected = if case["steps_import"].is_array() { &case["steps_import"] } else { &case["steps"] };
+        for step in expected.as_array().unwrap() {
+            let name = step["name"].as_str().unwrap();
+            let status = step["status"].as_str().unwrap();
+            let source =
+                name.starts_with("[internal]") || name.starts_with("[context") || name.contains("FROM ");
+            if source || !matches!(status, "CACHED" | "DONE") {
+                continue;
+            }
+            let said: Vec<&str> = names
+                .iter()
+                .zip(&outcomes)
+                .filter(|(n, _)| *n == name)
+                .map(|(_, o)| if o.cached { "CACHED" } else { "DONE" })
+                .collect();
+            if said.contains(&status) {
+                right += 1;
+            } else {
+                wrong.push(format!("{}: {name} is {status}, said {said:?} ({})", case["name"], case["edit"]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} wrong:\n{}", wrong.len(), wrong.len() + right, wrong.join("\n"));
+    assert!(right > 300, "only {right} steps were compared");
 }

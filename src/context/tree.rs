@@ -92,6 +92,8 @@ pub struct Entry {
     pub(crate) end: u32,
     /// Content and attributes of a file that is not on a disk.
     memory: Option<Box<(Vec<u8>, Extended)>>,
+    /// The digest, where only that is known.
+    recorded: Option<Box<Hash>>,
     /// The digest of a regular file with its content.
     record: OnceLock<Result<FileRecord, Arc<io::Error>>>,
 }
@@ -119,6 +121,7 @@ impl Entry {
             inode: None,
             end: 0,
             memory: None,
+            recorded: None,
             record: OnceLock::new(),
         }
     }
@@ -151,6 +154,9 @@ pub struct MemoryEntry {
     pub content: Vec<u8>,
     /// Extended attributes.
     pub extended: Extended,
+    /// The digest of the whole entry and the size of its content, where these are known and the content is not at
+    /// hand.
+    pub(crate) recorded: Option<(Hash, u64)>,
 }
 
 impl MemoryEntry {
@@ -169,12 +175,24 @@ impl MemoryEntry {
             gid: 0,
             content: Vec::new(),
             extended: Extended::new(),
+            recorded: None,
         }
+    }
+
+    /// An entry of another tree as it is, under a new path: [`super::View::record_of`] gives its digest.
+    pub(crate) fn recorded(path: impl Into<BString>, entry: &Entry, digest: Hash) -> Self {
+        let other = Self { recorded: Some((digest, entry.size)), ..Self::dir(path, entry.mode) };
+        Self { uid: entry.uid, gid: entry.gid, ..other.with(entry.kind.clone()) }
     }
 
     /// A symbolic link.
     pub fn symlink(path: impl Into<BString>, target: impl Into<BString>) -> Self {
         Self::dir(path, 0o777).with(EntryKind::Symlink { target: target.into() })
+    }
+
+    /// The same in another place.
+    pub fn at(self, path: impl Into<BString>) -> Self {
+        Self { path: path.into(), ..self }
     }
 
     /// The same as something else.
@@ -278,6 +296,11 @@ impl Tree {
             if entry.is_file() {
                 entry.size = listed.content.len() as u64;
             }
+            if let Some((hash, size)) = listed.recorded {
+                entry.size = size;
+                entry.recorded = Some(Box::new(hash));
+                let _ = entry.record.set(Ok(FileRecord { hash, opened: true }));
+            }
             entry.memory = Some(Box::new((listed.content, listed.extended)));
             let mut flags = Vec::new();
             let parent = above.last().map(|(_, flags)| flags.as_slice());
@@ -328,6 +351,9 @@ impl Tree {
     /// The header's digest of any entry: all there is of what is no regular file.
     pub(crate) fn header(&self, entry: &Entry) -> Result<Hash, ContextError> {
         use sha2::Digest as _;
+        if let Some(hash) = &entry.recorded {
+            return Ok(**hash);
+        }
         Ok(self
             .open_header(entry, &self.place(entry))
             .map_err(|e| self.unreadable(entry, e))?

@@ -261,10 +261,15 @@ impl<'a> View<'a> {
 
     /// The digest of one entry alone: of a file with its content, of a directory its header.
     pub fn digest_of(&self, entry: &Entry) -> Result<String, ContextError> {
-        let Some(at) = self.find(&entry.path) else {
-            return Ok(digest::text(&self.tree.header(entry)?));
-        };
-        Ok(digest::text(&self.one(at, &mut Vec::new())?))
+        Ok(digest::text(&self.record_of(entry)?))
+    }
+
+    /// The bytes of [`View::digest_of`].
+    pub(crate) fn record_of(&self, entry: &Entry) -> Result<Hash, ContextError> {
+        match self.find(&entry.path) {
+            Some(at) => self.one(at, &mut Vec::new()),
+            None => self.tree.header(entry),
+        }
     }
 
     fn find(&self, path: &[u8]) -> Option<usize> {

@@ -1,11 +1,13 @@
 //! What every step is keyed by: operation digest, content digests, and the chain of both.
 
+use super::content::Files;
 use super::matching::{Facts, Input};
 use super::operation::cache_maps;
 use super::{sha256, sha256_joined};
 use crate::build::lower::{BuildGraph, CopyAction, FileKind, Local, Op, Vertex, VertexId};
 use crate::context::{ContextError, ContextIndex, MemoryEntry, Selector, Tree, View};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// The contexts that a build takes files from.
 #[derive(Debug, Default)]
@@ -113,6 +115,8 @@ pub enum ContentSource {
     Named(String),
     /// a heredoc
     Heredoc,
+    /// another stage, made of copies alone
+    Stage,
 }
 
 impl KeyPlan {
@@ -144,8 +148,9 @@ impl KeyPlan {
 
     /// Computes all keys. Files are read here, each once, those of all instructions together and in parallel.
     pub fn new(graph: &BuildGraph<'_>, contexts: &Contexts) -> Self {
-        let views = views(graph, contexts);
+        let mut views = views(graph, contexts);
         prefetch(graph, &views);
+        add_stages(graph, &mut views);
         let mut plan = KeyPlan { steps: Vec::with_capacity(graph.vertices.len()) };
         for vertex in &graph.vertices {
             let step = plan.step(vertex, &views);
@@ -300,9 +305,64 @@ enum Held<'c> {
     Context { view: Result<View<'c>, ContextError>, from: ContentSource },
     /// The file of a heredoc and its size.
     File { tree: Tree, path: String, bytes: u64 },
+    /// The result of a stage that is made of copies alone.
+    Stage { tree: Tree },
 }
 
 type Views<'c> = HashMap<VertexId, Held<'c>>;
+
+/// Adds the results of stages that are made of copies alone and that something else copies from or mounts.
+fn add_stages(graph: &BuildGraph<'_>, views: &mut Views<'_>) {
+    let mut wanted: Vec<VertexId> = Vec::new();
+    for vertex in &graph.vertices {
+        for (number, input) in vertex.inputs.iter().enumerate() {
+            if !views.contains_key(input) && Taken::of(vertex, number).content.is_some() {
+                wanted.push(*input);
+            }
+        }
+    }
+    let Some(last) = wanted.iter().max().copied() else { return };
+    let mut results: Vec<Option<Rc<Files>>> = Vec::with_capacity(last + 1);
+    for vertex in graph.vertices.iter().take(last + 1) {
+        let result = files_of(vertex, &results, views);
+        results.push(result.map(Rc::new));
+    }
+    for id in wanted {
+        if let Some(files) = results.get(id).and_then(Option::as_ref) {
+            views.insert(id, Held::Stage { tree: files.tree() });
+        }
+    }
+}
+
+fn files_of(vertex: &Vertex<'_>, results: &[Option<Rc<Files>>], views: &Views<'_>) -> Option<Files> {
+    let result = |id: &VertexId| results.get(*id).cloned().flatten();
+    match &vertex.op {
+        Op::File(actions) => {
+            let base = match actions.first()?.input {
+                -1 => Files::default(),
+                number => {
+                    let id = vertex.inputs.get(usize::try_from(number).ok()?)?;
+                    result(id)?.as_ref().clone()
+                }
+            };
+            let source = |number: usize| {
+                let id = vertex.inputs.get(number)?;
+                if let Some(files) = result(id) {
+                    return Some(files);
+                }
+                let Held::Context { view: Ok(view), .. } = views.get(id)? else { return None };
+                let paths = Taken::of(vertex, number).paths;
+                Files::of_view(view, &paths).map(Rc::new)
+            };
+            base.apply(actions, &source)
+        }
+        Op::Merge => {
+            let (lower, upper) = (vertex.inputs.first()?, vertex.inputs.get(1)?);
+            Some(result(lower)?.as_ref().clone().merged(result(upper)?.as_ref()))
+        }
+        Op::Local(_) | Op::Image { .. } | Op::Http { .. } | Op::Git { .. } | Op::Exec(_) => None,
+    }
+}
 
 fn views<'c>(graph: &BuildGraph<'_>, contexts: &'c Contexts) -> Views<'c> {
     let mut out = HashMap::new();
@@ -371,6 +431,10 @@ fn checksum(id: VertexId, selectors: &[Selector], views: &Views<'_>) -> Option<F
                 paths.push((path.clone(), *bytes));
                 tree.checksum(selector)
             }
+            Held::Stage { tree } => {
+                paths.extend(tree.files_of(selector).unwrap_or_default());
+                tree.checksum(selector)
+            }
         };
         match sum {
             Ok(sum) => {
@@ -385,6 +449,7 @@ fn checksum(id: VertexId, selectors: &[Selector], views: &Views<'_>) -> Option<F
     let from = match held {
         Held::Context { from, .. } => from.clone(),
         Held::File { .. } => ContentSource::Heredoc,
+        Held::Stage { .. } => ContentSource::Stage,
     };
     let content = Content {
         from,

@@ -213,6 +213,7 @@ fn item<'p>(preview: &'p Preview<'_>, id: VertexId, vertex: &'p Vertex<'_>, key:
                 ContentSource::Context => "context".to_owned(),
                 ContentSource::Named(name) => format!("context:{name}"),
                 ContentSource::Heredoc => "heredoc".to_owned(),
+                ContentSource::Stage => "stage".to_owned(),
             },
             sources: &content.sources,
             selector: input.selector.as_deref(),
@@ -431,6 +432,7 @@ fn files(out: &mut impl Write, indent: &str, content: &Content, all: bool) -> io
         ContentSource::Context => "of the context",
         ContentSource::Named(name) => &format!("of context {name}"),
         ContentSource::Heredoc => "of the heredoc",
+        ContentSource::Stage => "of that stage",
     };
     let count = if content.files == 1 { "1 file".to_owned() } else { format!("{} files", content.files) };
     let listed = listed(content, all);
