@@ -459,8 +459,6 @@ fn an_instruction_that_fails_in_buildkit_has_no_content_digest() {
     let all = vectors("contenthash.json");
     let mut report = Report::default();
     for case in list(&all, "copies").iter().filter(|c| c["error"] == true) {
-        let instruction = text(&case["instructions"], "");
-        assert!(instruction.is_empty());
         let words = strings(&case["instructions"])[0].clone();
         let words: Vec<&str> = words.split_whitespace().filter(|w| !w.starts_with("COPY")).collect();
         let parents = words[0] == "--parents";
@@ -608,6 +606,20 @@ mod disk {
         let view = index.view(Some(&follow)).unwrap();
         assert_eq!(shown(view.entries()), ["a", "b", "self"]);
         assert!(index.checksum(&Selector::of_source("self")).is_ok());
+    }
+
+    #[test]
+    fn endless_paths_are_not_found_soon() {
+        let (_home, root) = home();
+        std::fs::write(root.join("f"), "f").unwrap();
+        let index = ContextIndex::open(&root, None).unwrap();
+        let long = "a..b/".repeat(200_000);
+        for source in [long.clone(), format!("{long}*"), format!("*/{long}")] {
+            let selector = Selector::of_source(&source);
+            let view = index.view(Some(std::slice::from_ref(&source))).unwrap();
+            assert_eq!(view.entries().count(), 0);
+            assert_eq!(view.checksum(&selector).map(|c| c.files).unwrap_or_default(), 0);
+        }
     }
 
     #[test]

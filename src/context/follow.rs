@@ -16,6 +16,9 @@ use super::tree::{EntryKind, Tree, path_bytes, system_path};
 /// Longer paths are not followed; only links made to that end lead to one.
 const LONGEST: usize = 1 << 20;
 
+/// The longest path that Linux takes.
+const LONGEST_NAME: usize = 4096;
+
 /// Where links are looked up.
 pub(super) trait Links {
     /// The text of the link at a path, if there is one.
@@ -128,7 +131,18 @@ pub(super) fn include_patterns(links: &dyn Links, paths: &[String]) -> Result<Ve
                 None => (path, None),
             };
             rest = tail;
-            current = path::join(&[&current, part]);
+            if current == "." {
+                current = part.into();
+            } else {
+                current.push(b'/');
+                current.extend_from_slice(part);
+            }
+            if current.len() > LONGEST_NAME {
+                // Nothing on a disk has so long a name.
+                current = path::join(&[&current, rest.unwrap_or_default()]);
+                resolved.insert(current);
+                break;
+            }
             let found = targets(links, &current, true)?;
             if rest.is_some() && found.is_empty() {
                 continue;

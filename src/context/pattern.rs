@@ -51,11 +51,14 @@ enum Test {
     Equal,
     Begins(BString),
     Ends(BString),
-    /// A path that does not begin and end so is not tried.
-    Expression {
+    Expression(Box<Regex>),
+    /// Stars and question marks between literals: nothing Go could refuse, and most paths do not even begin and
+    /// end right, so the expression is made when one does.
+    Between {
         head: BString,
         tail: BString,
-        regex: Box<Regex>,
+        expression: String,
+        regex: OnceLock<Result<Box<Regex>, String>>,
     },
 }
 
@@ -108,19 +111,24 @@ fn characters(bytes: &[u8]) -> impl Iterator<Item = char> + '_ {
 impl Compiled {
     fn matches(&self, subject: &Subject<'_>) -> Result<bool, PatternError> {
         let test = self.test.get_or_init(|| dialect::compile(&self.text));
-        match test {
-            Ok(Test::Equal) => Ok(self.text == subject.bytes),
-            Ok(Test::Begins(head)) => Ok(subject.bytes.starts_with(head)),
-            Ok(Test::Ends(tail)) => Ok(subject.bytes.ends_with(tail)
+        let refused = |reason: &String| PatternError {
+            index: self.index,
+            text: self.text.clone(),
+            problem: PatternProblem::Expression(reason.clone()),
+        };
+        match test.as_ref().map_err(refused)? {
+            Test::Equal => Ok(self.text == subject.bytes),
+            Test::Begins(head) => Ok(subject.bytes.starts_with(head)),
+            Test::Ends(tail) => Ok(subject.bytes.ends_with(tail)
                 || tail.split_first().is_some_and(|(first, rest)| *first == b'/' && rest == subject.bytes)),
-            Ok(Test::Expression { head, tail, regex }) => Ok(subject.bytes.starts_with(head)
-                && subject.bytes.ends_with(tail)
-                && regex.is_match(subject.text())),
-            Err(reason) => Err(PatternError {
-                index: self.index,
-                text: self.text.clone(),
-                problem: PatternProblem::Expression(reason.clone()),
-            }),
+            Test::Expression(regex) => Ok(regex.is_match(subject.text())),
+            Test::Between { head, tail, expression, regex } => {
+                if !subject.bytes.starts_with(head) || !subject.bytes.ends_with(tail) {
+                    return Ok(false);
+                }
+                let regex = regex.get_or_init(|| dialect::expression(expression));
+                Ok(regex.as_ref().map_err(refused)?.is_match(subject.text()))
+            }
         }
     }
 

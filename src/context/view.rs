@@ -334,6 +334,10 @@ impl<'a> View<'a> {
             };
             let next = key_path(&[current.as_slice(), b"/", part].concat());
             found = get(&next);
+            // Below what is missing everything is missing, unless a link's text climbs out again.
+            if found.is_none() && !tail.split(|b| *b == b'/').any(|part| part == b"..") {
+                return Ok((None, key_path(&[next.as_slice(), b"/", tail].concat())));
+            }
             let Some(target) = link(found).filter(|_| follow || !tail.is_empty()) else {
                 current = next;
                 rest = Cow::Owned(tail.to_vec());

@@ -6,6 +6,7 @@
 //! and every class spelled out, because the two dialects differ in escapes and inside brackets.
 
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 
 use bstr::BString;
 use regex::{Regex, RegexBuilder};
@@ -17,37 +18,38 @@ const SIZE_LIMIT: usize = 64 << 20;
 
 /// The test for a cleaned pattern without its `!`, or why Go refuses its expression.
 pub(super) fn compile(text: &[u8]) -> Result<Test, String> {
-    let (kind, expression) = translate(text);
+    let (kind, go) = translate(text);
     match kind {
         Kind::Exact => Ok(Test::Equal),
         Kind::Prefix => {
             Ok(Test::Begins(BString::from(text.get(..text.len().saturating_sub(2)).unwrap_or_default())))
         }
         Kind::Suffix => Ok(Test::Ends(BString::from(text.get(2..).unwrap_or_default()))),
-        Kind::Regexp => {
-            let (head, tail) = literal_ends(text);
-            let regex = Box::new(expression_of(&expression)?);
-            Ok(Test::Expression { head: head.into(), tail: tail.into(), regex })
-        }
+        Kind::Regexp => match literal_ends(text) {
+            Some((head, tail)) => Ok(Test::Between {
+                head: head.into(),
+                tail: tail.into(),
+                expression: go,
+                regex: OnceLock::new(),
+            }),
+            None => expression(&go).map(Test::Expression),
+        },
     }
 }
 
-/// What every match begins and ends with, so that most paths need no regular expression. Empty where the dialect
-/// makes that hard to say.
-fn literal_ends(text: &[u8]) -> (&[u8], &[u8]) {
-    let plain = !text.iter().any(|b| b"[]\\{}^|".contains(b));
-    // A replacement character in the pattern stands for any broken byte of a path.
-    let valid = std::str::from_utf8(text).is_ok_and(|t| !t.contains(['\u{feff}', '\u{fffd}']));
+/// What every match begins and ends with, so that most paths need no regular expression. None where more than
+/// stars and question marks is in the pattern.
+fn literal_ends(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let wild = |b: &u8| matches!(b, b'*' | b'?');
-    let (Some(first), Some(last)) = (text.iter().position(wild), text.iter().rposition(wild)) else {
-        return (b"", b"");
-    };
-    if !plain || !valid {
-        return (b"", b"");
+    let (first, last) = (text.iter().position(wild)?, text.iter().rposition(wild)?);
+    // A replacement character in the pattern stands for any broken byte of a path, and a byte order mark for none.
+    let valid = std::str::from_utf8(text).is_ok_and(|t| !t.contains(['\u{feff}', '\u{fffd}']));
+    if !valid || text.iter().any(|b| b"[]\\{}^|".contains(b)) {
+        return None;
     }
-    let tail = text.get(last + 1..).unwrap_or_default();
+    let tail = text.get(last + 1..)?;
     // The slash behind `**` is part of it, and optional.
-    (text.get(..first).unwrap_or_default(), tail.strip_prefix(b"/").unwrap_or(tail))
+    Some((text.get(..first)?, tail.strip_prefix(b"/").unwrap_or(tail)))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,11 +115,12 @@ fn translate(text: &[u8]) -> (Kind, String) {
 }
 
 /// Compiles a Go expression with the `regex` crate.
-fn expression_of(expression: &str) -> Result<Regex, String> {
-    let written = Reader { rest: expression }.alternatives()?;
+pub(super) fn expression(go: &str) -> Result<Box<Regex>, String> {
+    let written = Reader { rest: go }.alternatives()?;
     RegexBuilder::new(&written)
         .size_limit(SIZE_LIMIT)
         .build()
+        .map(Box::new)
         .map_err(|_| "the expression is too large".to_owned())
 }
 
@@ -550,11 +553,8 @@ mod tests {
 
     fn matches(pattern: &str, path: &str) -> bool {
         match compile(pattern.as_bytes()) {
-            Ok(Test::Expression { head, tail, regex }) => {
-                let (found, path) = (regex.is_match(path), path.as_bytes());
-                assert!(!found || (path.starts_with(&head) && path.ends_with(&tail)));
-                found
-            }
+            Ok(Test::Expression(regex)) => regex.is_match(path),
+            Ok(Test::Between { expression: go, .. }) => expression(&go).unwrap().is_match(path),
             other => panic!("{pattern}: {other:?}"),
         }
     }
@@ -573,6 +573,21 @@ mod tests {
             ("a\\b", Kind::Regexp),
         ] {
             assert_eq!(translate(pattern.as_bytes()).0, kind, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_plain_patterns_are_known() {
+        for (pattern, ends) in [
+            ("*.log", Some(("", ".log"))),
+            ("a/**/*b?/c", Some(("a/", "c"))),
+            ("a**/b", Some(("a", "b"))),
+            ("a*|b", None),
+            ("a*[b]", None),
+            ("\u{feff}a*", None),
+        ] {
+            let want = ends.map(|(head, tail): (&str, &str)| (head.as_bytes(), tail.as_bytes()));
+            assert_eq!(literal_ends(pattern.as_bytes()), want, "{pattern}");
         }
     }
 
