@@ -195,19 +195,29 @@ fn the_corpus_reads_as_buildkit_reads_it() {
     let mut text = String::new();
     flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("UTF-8 in gzip");
     let mut wrong = Vec::new();
-    let mut files = 0;
+    let (mut files, mut runs) = (0, (0, 0));
     for line in text.lines() {
         let case: Value = serde_json::from_str(line).expect("JSON");
         let bytes = bytes_of(&case, "text", "text_b64").expect("a text");
         let document = syntax::parse(&bytes);
         is_whole(&document, &bytes);
         files += 1;
+        for instruction in document.instructions.iter().filter(|i| i.keyword == Keyword::Run) {
+            let script = syntax::shell::script_of(instruction);
+            let within = |s: Span| s.start >= instruction.span.start && s.end <= instruction.span.end;
+            for command in &script.commands {
+                assert!(within(command.span) && command.words.iter().all(|w| within(w.span)), "{command:?}");
+            }
+            runs.0 += 1;
+            runs.1 += usize::from(script.incomplete);
+        }
         if let Err(difference) = agrees(&document, &bytes, &case["truth"]) {
             wrong.push(format!("{} {}: {difference}", case["id"], case["path"]));
         }
     }
     assert!(wrong.is_empty(), "{} of {files} files differ:\n{}", wrong.len(), wrong.join("\n"));
-    println!("{files} files agree");
+    println!("{files} files agree; of {} RUNs {} are not all shell", runs.0, runs.1);
+    assert!(runs.1 * 20 < runs.0, "{} of {} RUNs are not read", runs.1, runs.0);
 }
 
 fn agrees(document: &Document, bytes: &[u8], truth: &Value) -> Result<(), String> {
@@ -295,6 +305,242 @@ fn many_unfinished_heredocs_stay_linear() {
     assert_eq!(document.instructions.len(), 40_001);
 }
 
+/// Each error with the text that it points at, one a line.
+fn errors(text: &str) -> String {
+    let document = syntax::parse(text.as_bytes());
+    let line = |e: &syntax::SyntaxError| {
+        let place = String::from_utf8_lossy(&text.as_bytes()[e.span.range()]).into_owned();
+        let help = e.help.as_ref().map(|h| format!(" ({h})")).unwrap_or_default();
+        format!("[{place}] {}{help}", e.message)
+    };
+    document.errors.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn errors_point_at_what_is_wrong_and_help() {
+    for (text, expected) in [
+        ("", "[] the file has no instructions (a Dockerfile begins with `FROM image`)"),
+        (
+            "RUN a\nRUN b\nFROM c",
+            "[RUN] `RUN` stands before the first `FROM` (only `ARG` may; begin the first stage with `FROM image`)",
+        ),
+        ("FROM a\nRNU b", "[RNU] `RNU` is no instruction (did you mean `RUN`?)"),
+        (
+            "FROM a\n&& b",
+            "[&&] `&&` is no instruction (to continue the instruction above, end its last line with `\\`)",
+        ),
+        (
+            "FROM a\n{{ b }}",
+            "[{{] `{{` is no instruction (this looks like a template; check the Dockerfile that it is rendered to)",
+        ),
+        (
+            "FROM a\n\\\n",
+            "[] no instruction follows this line continuation (remove it, or write the instruction that it should continue)",
+        ),
+        ("FROM", "[FROM] FROM needs an image"),
+        ("FROM a AS", "[AS] a stage name is missing after `AS` (FROM takes `image [AS name]`)"),
+        ("FROM a b", "[b] `b` is one word too many for FROM (FROM takes `image [AS name]`)"),
+        ("FROM a # b", "[#] `#` is one word too many for FROM (a comment must stand on its own line)"),
+        (
+            "FROM a AS 1b",
+            "[1b] `1b` cannot be the name of a stage (it begins with a letter and goes on with letters, digits, `-`, `_` and `.`)",
+        ),
+        (
+            "FROM --plattform=x a",
+            "[--plattform=x] FROM has no flag `--plattform` (did you mean `--platform`?)",
+        ),
+        ("FROM a\nUSER --x b", "[--x] USER has no flag `--x` (USER takes no flags)"),
+        ("FROM a\nCOPY --from=b \\\n --from=c d e", "[--from=c] `--from` is given twice (keep one of them)"),
+        ("FROM a\nCOPY --link=maybe b c", "[maybe] `--link` is `true` or `false`, not `maybe`"),
+        ("FROM a\nCOPY --from b c d", "[--from] `--from` needs a value (write `--from=value`)"),
+        ("FROM a\nCOPY b", "[COPY] COPY needs at least one source and a destination"),
+        (
+            "FROM a\nCOPY b <<E\nx\nE",
+            "[<<E] a heredoc cannot be the destination of COPY (name the file to write after it)",
+        ),
+        (
+            "FROM a\nRUN --mount=type=bind,from=$x,to=y b",
+            "[from=$x] variables are not expanded in `from` of a mount (name the image in a stage of its own, `FROM image AS name`, and mount from that)",
+        ),
+        (
+            "FROM a\nRUN --mount=a\\\"b c",
+            "[\"] a quote inside a field that does not begin with one (fields are separated by commas: `--mount=type=cache,target=/path`)",
+        ),
+        (
+            "FROM a\nRUN --network=off b",
+            "[off] there is no network mode `off` (it is `default`, `none` or `host`)",
+        ),
+        ("FROM a\nRUN --security=x b", "[x] there is no security mode `x` (it is `sandbox` or `insecure`)"),
+        (
+            "FROM a\nRUN --device=v/d=x,name=y b",
+            "[v/d=x,name=y] the device is already named `v/d=x` (write `--device=name[,required]`)",
+        ),
+        ("FROM a\nENV b", "[b] `b` has no value (write `ENV b=value`)"),
+        (
+            "FROM a\nENV b=c d",
+            "[d] `d` is no `key=value` (quote a value that has blanks: `key=\"some words\"`)",
+        ),
+        ("FROM a\nLABEL =c", "[=c] a name is missing before `=` in LABEL"),
+        ("FROM a\nARG", "[ARG] ARG needs a name"),
+        ("FROM a\nCMD [\"b\", 1]", "[1] an array of arguments holds strings only (put it in double quotes)"),
+        (
+            "FROM a\nSHELL b -c",
+            "[b -c] SHELL takes its arguments in JSON form only (write it in JSON form, as in `SHELL [\"/bin/bash\", \"-c\"]`)",
+        ),
+        ("FROM a\nVOLUME [\"\"]", "[] a volume needs a path"),
+        ("FROM a\nWORKDIR ", "[WORKDIR] WORKDIR needs an argument"),
+        (
+            "FROM a\nHEALTHCHECK curl b",
+            "[curl] `curl` is no kind of HEALTHCHECK (write `HEALTHCHECK CMD command` or `HEALTHCHECK NONE`)",
+        ),
+        (
+            "FROM a\nHEALTHCHECK --interval=5 CMD b",
+            "[5] `--interval=5` is no duration (write a duration such as `30s`, `1m30s` or `500ms`)",
+        ),
+        (
+            "FROM a\nHEALTHCHECK --retries=-1 CMD b",
+            "[-1] `--retries=-1` is no number of retries (write a whole number of 0 or more)",
+        ),
+        ("FROM a\nHEALTHCHECK NONE b", "[b] HEALTHCHECK NONE takes no arguments"),
+        ("FROM a\nONBUILD FROM b", "[FROM] FROM cannot be a trigger of ONBUILD"),
+        (
+            "FROM a\nRUN cat <<E\nb\nUSER c",
+            "[<<E] the heredoc `E` never ends (end it with a line that holds nothing but `E`)",
+        ),
+        ("# escape=x\nFROM a", "[x] `x` cannot be the escape character (it is `\\` or a backtick)"),
+        (
+            "# check=x\n# check=y\nFROM a",
+            "[# check=y] the directive `check` is given twice (BuildKit accepts each directive once; remove this line)",
+        ),
+    ] {
+        assert_eq!(errors(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_buildkit_lets_pass_is_no_error() {
+    for text in [
+        "ARG A",
+        "from a as B\nrun",
+        "FROM a\nRUN []",
+        "FROM a\nARG --any=flag A=b",
+        "FROM a\nSTOPSIGNAL --any 9",
+        "FROM a\nHEALTHCHECK --any NONE",
+        "FROM a\nHEALTHCHECK --interval= --timeout=0 CMD b",
+        "FROM a\nONBUILD NONSENSE b",
+        "FROM a\nONBUILD COPY b",
+        "FROM a\nRUN --mount=type=nonsense,x b",
+        "FROM a\nRUN --mount=from=x$ --mount=type=cache,target=/y b",
+        "FROM a\nRUN --device=v/d=x,required --device=v/e b",
+        "FROM a\nCOPY --exclude=x --exclude=y --parents --link=FALSE b c",
+        "FROM a\nADD --unpack --keep-git-dir=true --checksum=x b c",
+        "FROM a\nENV b c d",
+        "FROM a\nCMD [\"b\", 1e999]",
+        "FROM a AS b\nFROM a AS b",
+        "\u{feff}# escape=`\nFROM a\nRUN b `\n c",
+    ] {
+        assert_eq!(errors(text), "", "{text}");
+    }
+}
+
+#[test]
+fn after_an_error_everything_else_is_read() {
+    let text = "FROM a\nRUN cat <<E\nnot a command\nUSER b\nFOO\nCOPY c\nWORKDIR /d\n";
+    let document = syntax::parse(text.as_bytes());
+    let names: Vec<&str> = document.instructions.iter().map(|i| i.keyword.name()).collect();
+    assert_eq!(names, ["FROM", "RUN", "USER", "unknown instruction", "COPY", "WORKDIR"]);
+    assert_eq!(document.errors.len(), 3);
+    assert_eq!(document.instructions[1].heredocs[0].content(), "not a command\n");
+}
+
+#[test]
+fn places_lead_to_the_words() {
+    let text = concat!(
+        "\u{feff}# syntax=x\r\n",
+        "FROM --platform=\"p q\" a AS b\r\n",
+        "# note\r\n",
+        "RUN --mount=type=cache,\\\r\n",
+        "# inside\r\n",
+        "target=/t --network=none make <<-'E' \\\r\n",
+        " all\r\n",
+        "\tbody\r\n",
+        "\tE\r\n",
+        "ENV c=\"d e\" f=g\r\n",
+        "COPY [\"h\", \"i j\"]\r\n",
+        "ONBUILD RUN --mount=x k \\\r\n l",
+    );
+    let document = syntax::parse(text.as_bytes());
+    assert_eq!(document.errors, []);
+    is_whole(&document, text.as_bytes());
+    let at = |span: Span| &text[span.range()];
+    assert_eq!(at(document.directives[0].span), "# syntax=x");
+    assert_eq!(at(document.directives[0].value_span), "x");
+    let comments: Vec<_> = document.comments.iter().map(|c| (at(c.span), c.inside)).collect();
+    assert_eq!(comments, [("# note", None), ("# inside", Some(1))]);
+
+    let from = &document.instructions[0];
+    assert_eq!(at(from.flags[0].span), "--platform=\"p q\"");
+    assert_eq!((at(from.flags[0].value_span), from.flags[0].value()), ("\"p q\"", "p q"));
+    assert!(
+        matches!(&from.args, Args::From { image, name: Some(name) } if at(image.span) == "a" && at(name.span) == "b")
+    );
+
+    let run = &document.instructions[1];
+    assert_eq!((run.line, run.end_line), (4, 9));
+    let fields = &run.flags[0].mount.as_ref().expect("a mount").fields;
+    let places: Vec<_> = fields.iter().map(|f| (f.key.as_str(), f.value.as_deref(), at(f.span))).collect();
+    assert_eq!(places, [("type", Some("cache"), "type=cache"), ("target", Some("/t"), "target=/t")]);
+    let heredoc = &run.heredocs[0];
+    assert_eq!(
+        (at(heredoc.word_span), at(heredoc.body_span), at(heredoc.end_span)),
+        ("<<-'E'", "\tbody\r\n", "\tE")
+    );
+    assert_eq!(heredoc.content(), "body\r\n");
+    assert_eq!(run.text.to_str(), "RUN --mount=type=cache,target=/t --network=none make <<-'E'  all");
+    assert!(at(run.span).starts_with("RUN --mount") && at(run.span).ends_with("\tE"));
+
+    let Args::Pairs { pairs, .. } = &document.instructions[2].args else { panic!("no pairs") };
+    let places: Vec<_> =
+        pairs.iter().map(|p| (at(p.key.span), p.value.as_ref().map(|v| at(v.span)))).collect();
+    assert_eq!(places, [("c", Some("\"d e\"")), ("f", Some("g"))]);
+
+    let Args::Transfer { sources, dest, json: true } = &document.instructions[3].args else {
+        panic!("no JSON")
+    };
+    assert!(matches!(&sources[0], TransferSource::Path(w) if at(w.span) == "h") && at(dest.span) == "i j");
+
+    let Args::Onbuild(trigger) = &document.instructions[4].args else { panic!("no trigger") };
+    assert_eq!((at(trigger.keyword_span), at(trigger.flags[0].span)), ("RUN", "--mount=x"));
+    assert_eq!((at(trigger.span), trigger.rest.to_str().as_ref()), ("RUN --mount=x k \\\r\n l", "k  l"));
+}
+
+#[test]
+fn tokens_name_the_parts_of_a_file() {
+    let text = "# escape=`\n# c\nRUN --x -- a `  \n  b <<E\nd\nE\n";
+    let document = syntax::parse(text.as_bytes());
+    let tokens: Vec<_> = document
+        .tokens
+        .iter()
+        .filter(|t| t.kind != TokenKind::Space)
+        .map(|t| (t.kind, &text[t.span.range()]))
+        .collect();
+    assert_eq!(
+        tokens,
+        [
+            (TokenKind::Directive, "# escape=`"),
+            (TokenKind::Comment, "# c"),
+            (TokenKind::Keyword, "RUN"),
+            (TokenKind::Flag, "--x"),
+            (TokenKind::Flag, "--"),
+            (TokenKind::Text, "a "),
+            (TokenKind::Continuation, "`  \n"),
+            (TokenKind::Text, "  b <<E"),
+            (TokenKind::HeredocBody, "d\n"),
+            (TokenKind::HeredocEnd, "E"),
+        ]
+    );
+}
+
 /// Pieces that make Dockerfiles and break them.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     let words = [
@@ -360,6 +606,14 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// The vectors' Dockerfiles, to be mutated.
+fn dockerfiles() -> Vec<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors/parse-tricky.jsonl");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let cases = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    cases.filter_map(|case| bytes_of(&case, "input", "input_b64")).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -367,6 +621,26 @@ proptest! {
     fn tokens_tile_any_mixture(pieces in proptest::collection::vec(piece(), 0..40)) {
         let bytes = pieces.concat();
         is_whole(&syntax::parse(&bytes), &bytes);
+    }
+
+    #[test]
+    fn mutated_dockerfiles_are_read(
+        mut bytes in proptest::sample::select(dockerfiles()),
+        edits in proptest::collection::vec((any::<proptest::sample::Index>(), 0..3_usize, piece()), 1..6),
+    ) {
+        for (at, removed, inserted) in edits {
+            let start = at.index(bytes.len() + 1);
+            let end = (start + removed).min(bytes.len());
+            bytes.splice(start..end, inserted);
+        }
+        let document = syntax::parse(&bytes);
+        is_whole(&document, &bytes);
+        for instruction in &document.instructions {
+            for command in syntax::shell::script_of(instruction).commands {
+                prop_assert!(command.span.start <= command.span.end);
+                prop_assert!(command.span.end as usize <= bytes.len());
+            }
+        }
     }
 
     #[test]
