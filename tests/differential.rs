@@ -3,6 +3,8 @@
 //! BuildKit's own answers are the authority (`tests/syntax.rs`); where the others are known to depart from them the
 //! file is listed with the reason.
 
+#![allow(clippy::print_stdout, reason = "a test without the corpus says so")]
+
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
