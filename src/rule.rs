@@ -3,9 +3,18 @@
 //! A rule is three things: its page `rules/<name>.md`, whose examples run as tests; its code
 //! `src/rule/<name>.rs` with a `pub const RULE: Rule`; and its line in [`ALL`].
 
+mod apt_update_split;
+mod command;
+mod dockerignore_gap;
+mod duplicate_context_copy;
+mod ecosystem;
+mod leftovers;
+mod missing_dockerignore;
 mod page;
 mod suppress;
+mod transfer;
 mod unused_ignore;
+mod words;
 
 pub use page::{Example, ExampleKind, Page, Section};
 
@@ -22,7 +31,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Every rule, by name.
-pub const ALL: &[&Rule] = &[&unused_ignore::RULE];
+pub const ALL: &[&Rule] = &[
+    &apt_update_split::RULE,
+    &dockerignore_gap::RULE,
+    &duplicate_context_copy::RULE,
+    &missing_dockerignore::RULE,
+    &unused_ignore::RULE,
+];
 
 /// One rule.
 pub struct Rule {
@@ -121,6 +136,13 @@ impl Cx<'_> {
             number += 1;
         }
         stage
+    }
+}
+
+impl Cx<'_> {
+    /// The line of the Dockerfile on which a place begins, from 1.
+    fn line(&self, span: Span) -> u32 {
+        self.file.position(span.start).line
     }
 }
 

@@ -1,0 +1,789 @@
+//! What rules know of the world outside Docker, as tables: package managers, their manifests and lockfiles, the words
+//! that make them fetch and install, and the files that tools leave behind. No code that judges.
+
+/// A package manager of a distribution whose index is fetched by a command of its own. Those that refresh a stale
+/// index by themselves before they install (dnf, yum, zypper) are not here.
+pub(super) struct SystemManager {
+    /// What people call it.
+    pub name: &'static str,
+    /// Programs that share one index.
+    pub programs: &'static [&'static str],
+    /// Verbs that fetch the index.
+    pub refresh: &'static [&'static str],
+    /// Verbs that choose packages by the index and fetch them.
+    pub install: &'static [&'static str],
+    /// Those of them that need no package name.
+    pub upgrade: &'static [&'static str],
+    /// Options with which an install fetches the index first.
+    pub refreshing_options: &'static [&'static str],
+    /// Options whose value is the next word.
+    pub valued_options: &'static [&'static str],
+    /// Folder of the index.
+    pub index: &'static str,
+    /// Ending of a package file.
+    pub package_file: &'static str,
+    /// How to leave no index behind: the end of a RUN, or nothing.
+    pub clean: &'static str,
+}
+
+/// Managers with a separate index.
+pub(super) const SYSTEM_MANAGERS: &[SystemManager] = &[
+    SystemManager {
+        name: "apt",
+        programs: &["apt-get", "apt", "aptitude", "apt-fast", "nala"],
+        refresh: &["update"],
+        install: &[
+            "install",
+            "reinstall",
+            "satisfy",
+            "build-dep",
+            "upgrade",
+            "dist-upgrade",
+            "full-upgrade",
+            "safe-upgrade",
+        ],
+        upgrade: &["upgrade", "dist-upgrade", "full-upgrade", "safe-upgrade"],
+        refreshing_options: &["--update", "-U"],
+        valued_options: &[
+            "-o",
+            "--option",
+            "-t",
+            "--target-release",
+            "--default-release",
+            "-c",
+            "--config-file",
+            "-a",
+            "--host-architecture",
+            "-P",
+            "--build-profiles",
+        ],
+        index: "/var/lib/apt/lists",
+        package_file: ".deb",
+        clean: " && rm -rf /var/lib/apt/lists/*",
+    },
+    SystemManager {
+        name: "apk",
+        programs: &["apk"],
+        refresh: &["update"],
+        install: &["add", "upgrade", "fix"],
+        upgrade: &["upgrade", "fix"],
+        refreshing_options: &["-U", "--update", "--update-cache", "--no-cache"],
+        valued_options: &[
+            "-t",
+            "--virtual",
+            "-X",
+            "--repository",
+            "-p",
+            "--root",
+            "--arch",
+            "--cache-dir",
+            "--cache-max-age",
+            "--keys-dir",
+            "--repositories-file",
+            "--wait",
+        ],
+        index: "/var/cache/apk",
+        package_file: ".apk",
+        clean: "",
+    },
+    SystemManager {
+        name: "opkg",
+        programs: &["opkg"],
+        refresh: &["update"],
+        install: &["install", "upgrade"],
+        upgrade: &["upgrade"],
+        refreshing_options: &[],
+        valued_options: &["-f", "--conf", "-d", "--dest", "-o", "--offline-root", "-V", "--verbosity"],
+        index: "/var/opkg-lists",
+        package_file: ".ipk",
+        clean: "",
+    },
+];
+
+/// Words of pacman, which spells its verbs as options: `-Sy` fetches the index, `-S NAME` installs.
+pub(super) const PACMAN: SystemManager = SystemManager {
+    name: "pacman",
+    programs: &["pacman", "yay", "paru"],
+    refresh: &[],
+    install: &[],
+    upgrade: &[],
+    refreshing_options: &[],
+    valued_options: &[
+        "-b",
+        "--dbpath",
+        "-r",
+        "--root",
+        "--arch",
+        "--cachedir",
+        "--config",
+        "--gpgdir",
+        "--ignore",
+    ],
+    index: "/var/lib/pacman/sync",
+    package_file: ".zst",
+    clean: "",
+};
+
+/// Programs that fetch the index of [`SYSTEM_MANAGERS`] on the way.
+pub(super) const REFRESH_INSIDE: &[&str] = &[
+    "add-apt-repository",
+    "apt-add-repository",
+    "install_packages",
+    "extrepo",
+    "clean-install",
+    "apt-install",
+];
+
+/// What a leftover is, and so why it should not be in a build context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum LeftoverKind {
+    /// Downloaded or installed for the machine it lies on.
+    Dependencies,
+    /// Made by a build.
+    Output,
+    /// Kept by a tool to be faster next time.
+    Cache,
+    /// Written by programs that ran.
+    Log,
+    /// Settings and keys of one person or machine.
+    Local,
+    /// The history of the repository.
+    History,
+}
+
+impl LeftoverKind {
+    /// In a word or two, as a label.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            LeftoverKind::Dependencies => "installed dependencies",
+            LeftoverKind::Output => "build output",
+            LeftoverKind::Cache => "tool cache",
+            LeftoverKind::Log => "log or test report",
+            LeftoverKind::Local => "local settings or secrets",
+            LeftoverKind::History => "repository history",
+        }
+    }
+}
+
+/// A file or folder that tools leave behind in a source tree.
+pub(super) struct Leftover {
+    /// Its name; `*` stands for any characters.
+    pub name: &'static str,
+    /// Whether it is a folder.
+    pub folder: bool,
+    /// What it is.
+    pub kind: LeftoverKind,
+    /// What makes sure that it is one.
+    pub proof: Proof,
+}
+
+/// What makes sure that a name is a leftover and not part of the source.
+#[derive(Clone, Copy)]
+pub(super) enum Proof {
+    /// Nobody names anything else so.
+    Name,
+    /// One of these files beside it (`*` at either end).
+    Beside(&'static [&'static str]),
+    /// One of these inside.
+    Inside(&'static [&'static str]),
+    /// The repository's .gitignore leaves it out.
+    Ignored,
+    /// Mostly, so it counts only where nobody has thought of an ignore file.
+    Usual,
+}
+
+const fn folder(name: &'static str, kind: LeftoverKind, proof: Proof) -> Leftover {
+    Leftover { name, folder: true, kind, proof }
+}
+
+const fn file(name: &'static str, kind: LeftoverKind, proof: Proof) -> Leftover {
+    Leftover { name, folder: false, kind, proof }
+}
+
+const DOTNET: &[&str] = &["*.csproj", "*.fsproj", "*.vbproj"];
+
+/// What tools leave behind.
+pub(super) const LEFTOVERS: &[Leftover] = {
+    use LeftoverKind::{Cache, Dependencies, History, Local, Log, Output};
+    use Proof::{Beside, Ignored, Inside, Name, Usual};
+    &[
+        // version control
+        folder(".git", History, Usual),
+        folder(".svn", History, Usual),
+        folder(".hg", History, Usual),
+        // JavaScript
+        folder("node_modules", Dependencies, Name),
+        folder("bower_components", Dependencies, Name),
+        folder("jspm_packages", Dependencies, Name),
+        folder(".pnpm-store", Dependencies, Name),
+        folder(".next", Output, Name),
+        folder(".nuxt", Output, Name),
+        folder(".output", Output, Beside(&["nuxt.config.*"])),
+        folder(".svelte-kit", Output, Name),
+        folder(".angular", Cache, Name),
+        folder(".turbo", Cache, Name),
+        folder(".parcel-cache", Cache, Name),
+        folder(".nyc_output", Log, Name),
+        file("npm-debug.log*", Log, Name),
+        file("yarn-error.log*", Log, Name),
+        file("*.tsbuildinfo", Cache, Name),
+        file(".eslintcache", Cache, Name),
+        // test reports
+        folder(
+            "coverage",
+            Log,
+            Inside(&[
+                "lcov.info",
+                "coverage-final.json",
+                "clover.xml",
+                "lcov-report",
+                "cobertura-coverage.xml",
+            ]),
+        ),
+        folder("coverage", Log, Ignored),
+        folder("htmlcov", Log, Name),
+        file(".coverage", Log, Name),
+        file("lcov.info", Log, Usual),
+        // Python
+        folder("__pycache__", Cache, Name),
+        file("*.pyc", Cache, Name),
+        folder(".venv", Dependencies, Name),
+        folder("venv", Dependencies, Inside(&["pyvenv.cfg", "bin", "Scripts"])),
+        folder("env", Dependencies, Inside(&["pyvenv.cfg"])),
+        folder(".tox", Dependencies, Name),
+        folder(".nox", Dependencies, Name),
+        folder(".pytest_cache", Cache, Name),
+        folder(".mypy_cache", Cache, Name),
+        folder(".ruff_cache", Cache, Name),
+        folder(".hypothesis", Cache, Name),
+        folder(".ipynb_checkpoints", Cache, Name),
+        folder("*.egg-info", Output, Name),
+        folder(".eggs", Dependencies, Name),
+        // Rust, JVM
+        folder("target", Output, Beside(&["Cargo.toml", "Cargo.lock", "pom.xml", "build.sbt"])),
+        folder("target", Output, Inside(&["CACHEDIR.TAG", ".rustc_info.json"])),
+        folder(".gradle", Cache, Name),
+        folder("build", Output, Beside(&["build.gradle", "build.gradle.kts"])),
+        folder(".bloop", Cache, Name),
+        folder(".metals", Cache, Name),
+        // .NET
+        folder("bin", Output, Beside(DOTNET)),
+        folder("obj", Output, Beside(DOTNET)),
+        folder(".vs", Local, Name),
+        // others
+        folder(".bundle", Local, Beside(&["Gemfile"])),
+        folder("vendor", Dependencies, Ignored),
+        folder("_build", Output, Beside(&["mix.exs", "rebar.config", "dune-project"])),
+        folder("deps", Dependencies, Beside(&["mix.exs"])),
+        folder(".elixir_ls", Cache, Name),
+        folder("elm-stuff", Output, Name),
+        folder(".stack-work", Output, Name),
+        folder("dist-newstyle", Output, Name),
+        folder("zig-cache", Cache, Name),
+        folder(".zig-cache", Cache, Name),
+        folder("zig-out", Output, Name),
+        folder(".dart_tool", Cache, Name),
+        folder(".terraform", Cache, Name),
+        file("*.tfstate", Local, Usual),
+        folder(".vagrant", Local, Name),
+        folder(".serverless", Output, Name),
+        folder(".aws-sam", Output, Name),
+        folder("dist", Output, Ignored),
+        folder("build", Output, Ignored),
+        folder("out", Output, Ignored),
+        folder("tmp", Cache, Ignored),
+        folder("temp", Cache, Ignored),
+        folder("log", Log, Ignored),
+        folder("logs", Log, Ignored),
+        folder(".cache", Cache, Name),
+        // programs that ran
+        file("*.log", Log, Name),
+        file("*.pid", Log, Usual),
+        file("core.[0-9]*", Log, Usual),
+        file("*.hprof", Log, Name),
+        file("*.sqlite3", Log, Usual),
+        // editors and systems
+        folder(".idea", Local, Name),
+        folder(".direnv", Local, Name),
+        file("*.swp", Local, Name),
+        file("*~", Local, Usual),
+        file(".DS_Store", Local, Name),
+        file("Thumbs.db", Local, Name),
+        // settings and keys
+        file(".env.local", Local, Name),
+        file(".env.*.local", Local, Name),
+        file(".env", Local, Usual),
+        file("id_rsa", Local, Usual),
+        file("id_ed25519", Local, Usual),
+        folder(".ssh", Local, Usual),
+        folder(".aws", Local, Usual),
+    ]
+};
+
+/// Folders whose files are made up on purpose: a log in one of them is a test's input.
+pub(super) const SAMPLE_FOLDERS: &[&str] = &[
+    "test",
+    "tests",
+    "testdata",
+    "testing",
+    "spec",
+    "specs",
+    "__tests__",
+    "fixtures",
+    "__fixtures__",
+    "__snapshots__",
+    "snapshots",
+    "golden",
+    "samples",
+    "sample",
+    "examples",
+    "example",
+    "mocks",
+    "e2e",
+];
+
+/// A command that installs what manifests list, and so needs nothing of the source.
+pub(super) struct Installer {
+    /// The program, as people call it.
+    pub name: &'static str,
+    /// Other names of it.
+    pub programs: &'static [&'static str],
+    /// Verbs, of one word or more; the empty one stands for the bare program.
+    pub verbs: &'static [&'static str],
+    /// What other words behind the verb mean.
+    pub operands: Operands,
+    /// Options whose value is the next word.
+    pub valued: &'static [&'static str],
+    /// Options that name the folder it works in.
+    pub folder_options: &'static [&'static str],
+    /// Options that name a manifest.
+    pub file_options: &'static [&'static str],
+    /// Options with which it only links or needs the source.
+    pub not_with: &'static [&'static str],
+    /// It is about a manifest only with one of its file options.
+    pub needs_file: bool,
+    /// Files that list what is needed, by preference; patterns among them.
+    pub manifests: &'static [&'static str],
+    /// Files that pin it, and settings it reads.
+    pub locks: &'static [&'static str],
+    /// What it fetches stays in a cache mount as a whole, so that a later run with that mount costs little.
+    pub kept_by_mount: bool,
+    /// Options for an install without the source, and the command that completes it.
+    pub split: Option<(&'static str, &'static str)>,
+}
+
+/// What words behind the verb mean.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operands {
+    /// Packages: then it is no install from a manifest.
+    Packages,
+    /// Packages beside the manifest are fine, folders are not.
+    Mixed,
+    /// Manifests, or folders of them.
+    Manifests,
+}
+
+const INSTALLER: Installer = Installer {
+    name: "",
+    programs: &[],
+    verbs: &["install"],
+    operands: Operands::Packages,
+    valued: &[],
+    folder_options: &[],
+    file_options: &[],
+    not_with: &[],
+    needs_file: false,
+    manifests: &[],
+    locks: &[],
+    kept_by_mount: false,
+    split: None,
+};
+
+const NODE_VALUED: &[&str] = &[
+    "--registry",
+    "--loglevel",
+    "--cache",
+    "-w",
+    "--workspace",
+    "--filter",
+    "-F",
+    "--omit",
+    "--only",
+    "--include",
+    "--network-timeout",
+    "--network-concurrency",
+    "--cache-folder",
+    "--modules-folder",
+    "--mutex",
+    "--store-dir",
+    "--fetch-timeout",
+    "--fetch-retries",
+    "--maxsockets",
+    "--reporter",
+    "--userconfig",
+    "--backend",
+];
+const NODE_FOLDERS: &[&str] = &["--prefix", "-C", "--dir", "--cwd", "--modules-folder"];
+const NODE_LINKS: &[&str] = &[
+    "--offline",
+    "-g",
+    "--global",
+    "--location=global",
+    "--package-lock-only",
+    "--lockfile-only",
+    "--dry-run",
+];
+const PIP_VALUED: &[&str] = &[
+    "-i",
+    "--index-url",
+    "--extra-index-url",
+    "-f",
+    "--find-links",
+    "--trusted-host",
+    "-t",
+    "--target",
+    "--prefix",
+    "--timeout",
+    "--retries",
+    "--cache-dir",
+    "--root",
+    "--no-binary",
+    "--only-binary",
+    "--platform",
+    "-w",
+    "--wheel-dir",
+    "--python-version",
+    "--proxy",
+    "-c",
+    "--constraint",
+    "--src",
+    "--upgrade-strategy",
+    "--default-timeout",
+    "--python",
+    "-p",
+    "--python-platform",
+    "--implementation",
+    "--abi",
+    "--progress-bar",
+    "--log",
+    "-d",
+    "--dest",
+];
+const PIP_NOT: &[&str] = &["--no-deps", "--no-index", "-e", "--editable", "--offline"];
+
+/// Commands that install from manifests.
+pub(super) const INSTALLERS: &[Installer] = &[
+    Installer {
+        name: "npm",
+        programs: &["npm"],
+        verbs: &["ci", "install", "i", "clean-install", "install-clean"],
+        valued: NODE_VALUED,
+        folder_options: NODE_FOLDERS,
+        not_with: NODE_LINKS,
+        manifests: &["package.json"],
+        locks: &["package-lock.json", "npm-shrinkwrap.json", ".npmrc"],
+        ..INSTALLER
+    },
+    Installer {
+        name: "yarn",
+        programs: &["yarn", "yarnpkg"],
+        verbs: &["install", ""],
+        valued: NODE_VALUED,
+        folder_options: NODE_FOLDERS,
+        not_with: NODE_LINKS,
+        manifests: &["package.json"],
+        locks: &["yarn.lock", ".yarnrc.yml", ".yarnrc", ".npmrc"],
+        ..INSTALLER
+    },
+    Installer {
+        name: "pnpm",
+        programs: &["pnpm"],
+        verbs: &["install", "i"],
+        valued: NODE_VALUED,
+        folder_options: NODE_FOLDERS,
+        not_with: NODE_LINKS,
+        manifests: &["package.json"],
+        locks: &["pnpm-lock.yaml", ".npmrc"],
+        ..INSTALLER
+    },
+    Installer {
+        name: "bun",
+        programs: &["bun"],
+        verbs: &["install", "i"],
+        valued: NODE_VALUED,
+        folder_options: NODE_FOLDERS,
+        not_with: NODE_LINKS,
+        manifests: &["package.json"],
+        locks: &["bun.lock", "bun.lockb", "bunfig.toml"],
+        ..INSTALLER
+    },
+    Installer {
+        name: "pip",
+        programs: &["pip"],
+        verbs: &["install", "wheel", "download"],
+        operands: Operands::Mixed,
+        valued: PIP_VALUED,
+        file_options: &["-r", "--requirement"],
+        not_with: PIP_NOT,
+        needs_file: true,
+        manifests: &["requirements.txt"],
+        ..INSTALLER
+    },
+    Installer {
+        name: "uv",
+        programs: &["uv"],
+        verbs: &["pip install"],
+        operands: Operands::Mixed,
+        valued: PIP_VALUED,
+        file_options: &["-r", "--requirement", "--requirements"],
+        not_with: PIP_NOT,
+        needs_file: true,
+        manifests: &["requirements.txt"],
+        ..INSTALLER
+    },
+    Installer {
+        name: "uv",
+        programs: &["uv"],
+        verbs: &["pip sync"],
+        operands: Operands::Manifests,
+        valued: PIP_VALUED,
+        not_with: PIP_NOT,
+        manifests: &["requirements.txt"],
+        ..INSTALLER
+    },
+    Installer {
+        name: "uv",
+        programs: &["uv"],
+        verbs: &["sync"],
+        valued: &[
+            "--python",
+            "-p",
+            "--group",
+            "--extra",
+            "--no-group",
+            "--only-group",
+            "--cache-dir",
+            "--link-mode",
+            "--package",
+        ],
+        folder_options: &["--directory", "--project"],
+        not_with: &["--offline"],
+        manifests: &["pyproject.toml"],
+        locks: &["uv.lock", ".python-version"],
+        split: Some(("--no-install-project", "uv sync")),
+        ..INSTALLER
+    },
+    Installer {
+        name: "poetry",
+        programs: &["poetry"],
+        verbs: &["install", "sync"],
+        valued: &["--only", "--with", "--without", "-E", "--extras"],
+        folder_options: &["-C", "--directory", "--project", "-P"],
+        manifests: &["pyproject.toml"],
+        locks: &["poetry.lock", "poetry.toml"],
+        split: Some(("--no-root", "poetry install")),
+        not_with: &["--dry-run"],
+        ..INSTALLER
+    },
+    Installer {
+        name: "pdm",
+        programs: &["pdm"],
+        verbs: &["install", "sync"],
+        valued: &["-G", "--group"],
+        folder_options: &["-p", "--project"],
+        manifests: &["pyproject.toml"],
+        locks: &["pdm.lock"],
+        split: Some(("--no-self", "pdm install")),
+        ..INSTALLER
+    },
+    Installer {
+        name: "pipenv",
+        programs: &["pipenv"],
+        verbs: &["install", "sync"],
+        valued: &["--python", "--categories", "--extra-pip-args"],
+        manifests: &["Pipfile"],
+        locks: &["Pipfile.lock"],
+        ..INSTALLER
+    },
+    Installer {
+        name: "conda",
+        programs: &["conda", "mamba", "micromamba"],
+        verbs: &["env create", "env update", "create", "install"],
+        valued: &["-n", "--name", "-p", "--prefix", "-c", "--channel"],
+        file_options: &["-f", "--file"],
+        needs_file: true,
+        manifests: &["environment.yml", "environment.yaml"],
+        ..INSTALLER
+    },
+    Installer {
+        name: "go",
+        programs: &["go"],
+        verbs: &["mod download"],
+        folder_options: &["-C"],
+        manifests: &["go.mod"],
+        locks: &["go.sum"],
+        kept_by_mount: true,
+        ..INSTALLER
+    },
+    Installer {
+        name: "cargo chef",
+        programs: &["cargo"],
+        verbs: &["chef cook"],
+        valued: &[
+            "--recipe-path",
+            "--target",
+            "--features",
+            "-p",
+            "--package",
+            "--bin",
+            "--profile",
+            "--manifest-path",
+            "--target-dir",
+        ],
+        manifests: &["recipe.json"],
+        ..INSTALLER
+    },
+    Installer {
+        name: "maven",
+        programs: &["mvn", "mvnw", "mvnd"],
+        verbs: &[
+            "dependency:go-offline",
+            "dependency:resolve",
+            "dependency:resolve-plugins",
+            "dependency:resolve dependency:resolve-plugins",
+        ],
+        valued: &["-P", "-pl", "--projects", "-s", "--settings", "-T", "--threads"],
+        file_options: &["-f", "--file"],
+        not_with: &["-o", "--offline"],
+        manifests: &["pom.xml"],
+        kept_by_mount: true,
+        ..INSTALLER
+    },
+    Installer {
+        name: "gradle",
+        programs: &["gradle", "gradlew"],
+        verbs: &["dependencies", "downloadDependencies", "resolveDependencies"],
+        folder_options: &["-p", "--project-dir"],
+        not_with: &["--offline"],
+        manifests: &["build.gradle.kts", "build.gradle"],
+        locks: &["settings.gradle.kts", "settings.gradle", "gradle.properties", "gradle.lockfile"],
+        kept_by_mount: true,
+        ..INSTALLER
+    },
+    Installer {
+        name: "bundler",
+        programs: &["bundle", "bundler"],
+        verbs: &["install", ""],
+        valued: &["-j", "--jobs", "--path", "--without", "--with", "--retry", "--binstubs"],
+        file_options: &["--gemfile"],
+        not_with: &["--local"],
+        manifests: &["Gemfile"],
+        locks: &["Gemfile.lock", ".ruby-version"],
+        ..INSTALLER
+    },
+    Installer {
+        name: "composer",
+        programs: &["composer", "composer.phar"],
+        verbs: &["install", "update", "i"],
+        valued: &["--ignore-platform-req", "--prefer-install"],
+        folder_options: &["-d", "--working-dir"],
+        manifests: &["composer.json"],
+        locks: &["composer.lock", "symfony.lock"],
+        split: Some(("--no-scripts --no-autoloader", "composer dump-autoload")),
+        ..INSTALLER
+    },
+    Installer {
+        name: "dotnet",
+        programs: &["dotnet"],
+        verbs: &["restore"],
+        operands: Operands::Manifests,
+        valued: &[
+            "-r",
+            "--runtime",
+            "-s",
+            "--source",
+            "--configfile",
+            "--packages",
+            "-v",
+            "--verbosity",
+            "-a",
+            "--arch",
+            "--os",
+        ],
+        not_with: &["--no-dependencies"],
+        manifests: &["*.csproj", "*.fsproj", "*.vbproj", "*.sln", "*.slnx"],
+        locks: &[
+            "packages.lock.json",
+            "nuget.config",
+            "NuGet.Config",
+            "Directory.Packages.props",
+            "Directory.Build.props",
+        ],
+        kept_by_mount: true,
+        ..INSTALLER
+    },
+    Installer {
+        name: "mix",
+        programs: &["mix"],
+        verbs: &["deps.get"],
+        valued: &["--only"],
+        manifests: &["mix.exs"],
+        locks: &["mix.lock"],
+        ..INSTALLER
+    },
+    Installer {
+        name: "dart",
+        programs: &["dart", "flutter"],
+        verbs: &["pub get", "packages get"],
+        folder_options: &["-C", "--directory"],
+        not_with: &["--offline"],
+        manifests: &["pubspec.yaml"],
+        locks: &["pubspec.lock"],
+        ..INSTALLER
+    },
+    Installer {
+        name: "swift",
+        programs: &["swift"],
+        verbs: &["package resolve"],
+        folder_options: &["--package-path"],
+        manifests: &["Package.swift"],
+        locks: &["Package.resolved"],
+        ..INSTALLER
+    },
+    Installer {
+        name: "shards",
+        programs: &["shards"],
+        manifests: &["shard.yml"],
+        locks: &["shard.lock"],
+        ..INSTALLER
+    },
+];
+
+/// Manifests of tools that compile and install in one go, so that none of [`INSTALLERS`] is about them.
+pub(super) const OTHER_MANIFESTS: &[&str] = &[
+    "Cargo.toml",
+    "Cargo.lock",
+    "go.work",
+    "go.work.sum",
+    "pnpm-workspace.yaml",
+    "rust-toolchain.toml",
+    "rust-toolchain",
+    "setup.cfg",
+    "constraints.txt",
+    ".nvmrc",
+    ".node-version",
+    ".tool-versions",
+    "lerna.json",
+    "turbo.json",
+    "nx.json",
+    "requirements*.txt",
+    "requirements*.in",
+    "*.gemspec",
+];
+
+/// Folders that hold an application's own source by their usual name.
+pub(super) const SOURCE_FOLDERS: &[&str] = &["src", "app", "source", "sources", "cmd", "internal", "lib"];
+
+/// Folders in which installed dependencies lie.
+pub(super) const DEPENDENCY_FOLDERS: &[&str] =
+    &["node_modules", "vendor", ".venv", "venv", "site-packages", "deps", ".yarn", "bundle", ".m2", ".nuget"];
