@@ -11,6 +11,7 @@ mod ecosystem;
 mod leftovers;
 mod missing_dockerignore;
 mod page;
+mod source_before_deps;
 mod suppress;
 mod transfer;
 mod unused_ignore;
@@ -36,6 +37,7 @@ pub const ALL: &[&Rule] = &[
     &dockerignore_gap::RULE,
     &duplicate_context_copy::RULE,
     &missing_dockerignore::RULE,
+    &source_before_deps::RULE,
     &unused_ignore::RULE,
 ];
 

@@ -1,25 +1,28 @@
 //! What the commands of a RUN do with package managers. The words are data of `ecosystem`; here they are applied.
 
-use super::ecosystem::{PACMAN, REFRESH_INSIDE, SYSTEM_MANAGERS, SystemManager};
+use super::ecosystem::{
+    INSTALLERS, Installer, Operands, PACMAN, REFRESH_INSIDE, SYSTEM_MANAGERS, SystemManager,
+};
+use crate::build::state::State;
+use crate::context::path::clean_str;
 use crate::source::Span;
-use crate::syntax::shell::{Connector, ShellCommand, ShellWord};
+use crate::syntax::shell::{Connector, Script, ShellCommand, ShellWord};
+use crate::syntax::word::Lexer;
 
 /// What one command does with a distribution's packages.
-pub(super) struct SystemStep<'c> {
+pub(super) struct SystemStep {
     /// Which manager.
     pub manager: &'static SystemManager,
     /// It fetches the index.
     pub refreshes: bool,
     /// It chooses packages by the index.
     pub installs: bool,
-    /// Names of packages as written; none for an upgrade.
-    pub packages: Vec<&'c str>,
     /// From the program to the verb.
     pub span: Span,
 }
 
 /// Reads a command as one of a distribution's package manager.
-pub(super) fn system_step(command: &ShellCommand) -> Option<SystemStep<'_>> {
+pub(super) fn system_step(command: &ShellCommand) -> Option<SystemStep> {
     let (name, arguments) = command.program()?;
     if PACMAN.programs.contains(&name) {
         return pacman_step(command, arguments);
@@ -47,10 +50,10 @@ pub(super) fn system_step(command: &ShellCommand) -> Option<SystemStep<'_>> {
         !packages.is_empty() || manager.upgrade.contains(&verb.text.as_str()) || (piped && files.is_empty());
     let first = command.words.first()?.span;
     let span = if verb.span.start >= first.start { first.to(verb.span) } else { command.span };
-    Some(SystemStep { manager, refreshes, installs: named && chooses, packages, span })
+    Some(SystemStep { manager, refreshes, installs: named && chooses, span })
 }
 
-fn pacman_step<'c>(command: &'c ShellCommand, arguments: &'c [ShellWord]) -> Option<SystemStep<'c>> {
+fn pacman_step(command: &ShellCommand, arguments: &[ShellWord]) -> Option<SystemStep> {
     let sync = arguments.iter().find(|w| w.text.starts_with("-S") || w.text == "--sync")?;
     let has = |letter: char, long: &str| {
         let short =
@@ -58,11 +61,10 @@ fn pacman_step<'c>(command: &'c ShellCommand, arguments: &'c [ShellWord]) -> Opt
         arguments.iter().any(|w| short(w) || w.text == long)
     };
     let operands = operands(arguments, PACMAN.valued_options);
-    let packages: Vec<&str> = operands.into_iter().map(|w| w.text.as_str()).collect();
     let queries = ['s', 'i', 'l', 'g', 'c'].into_iter().any(|l| has(l, ""));
-    let installs = !queries && (!packages.is_empty() || has('u', "--sysupgrade"));
+    let installs = !queries && (!operands.is_empty() || has('u', "--sysupgrade"));
     let span = command.words.first()?.span.to(sync.span);
-    Some(SystemStep { manager: &PACMAN, refreshes: has('y', "--refresh"), installs, packages, span })
+    Some(SystemStep { manager: &PACMAN, refreshes: has('y', "--refresh"), installs, span })
 }
 
 fn is_package_file(text: &str, manager: &SystemManager) -> bool {
@@ -125,7 +127,7 @@ pub(super) fn is_opaque(command: &ShellCommand) -> bool {
     match name {
         // A script on standard input, or in a file; `-c` texts are read as commands.
         "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh" => {
-            command.connector == Connector::Pipe || operands(arguments, &["-o", "-c"]).first().is_some()
+            command.connector == Connector::Pipe || !operands(arguments, &["-o", "-c"]).is_empty()
         }
         "." | "source" => !first.starts_with("/etc/") && !first.contains("profile"),
         "make" | "just" | "ansible-playbook" | "python" | "python3" | "perl" => true,
@@ -140,6 +142,170 @@ pub(super) fn is_opaque(command: &ShellCommand) -> bool {
                 || (program.contains('/') && !system)
         }
     }
+}
+
+/// A command that installs from manifests.
+pub(super) struct Install<'c> {
+    /// What it is.
+    pub installer: &'static Installer,
+    /// The command.
+    pub command: &'c ShellCommand,
+    /// Where it works: absolute.
+    pub folder: String,
+    /// Manifests that it names: absolute.
+    pub files: Vec<String>,
+    /// From the program to the verb.
+    pub span: Span,
+}
+
+/// The installs of a script, where the folder they work in can be told.
+pub(super) fn installs<'c>(script: &'c Script, state: &State) -> Vec<Install<'c>> {
+    let commands = with_folders(script, state);
+    commands.filter_map(|(command, folder)| install(command, &folder?, state)).collect()
+}
+
+/// Commands with the folder they run in; `None` where it cannot be told.
+pub(super) fn with_folders<'c>(
+    script: &'c Script,
+    state: &State,
+) -> impl Iterator<Item = (&'c ShellCommand, Option<String>)> {
+    // One folder for each shell inside another; what an inner one does is forgotten at its end.
+    let mut folders: Vec<Option<String>> = vec![Some(state.cwd.clone())];
+    script.commands.iter().map(move |command| {
+        let depth = command.subshell_depth + 1;
+        let outer = folders.last().cloned().flatten();
+        folders.resize(depth, outer);
+        let here = folders.last().cloned().flatten();
+        if let Some(("cd" | "pushd", words)) = command.program() {
+            let to = words.iter().find(|w| !w.text.starts_with('-'));
+            let next = to.and_then(|w| expanded(&w.text, state)).and_then(|to| inside(here.as_deref(), &to));
+            if let Some(last) = folders.last_mut() {
+                *last = next;
+            }
+        }
+        (command, here)
+    })
+}
+
+/// A path seen from a folder.
+fn inside(folder: Option<&str>, path: &str) -> Option<String> {
+    if path.starts_with('/') {
+        return Some(clean_str(path));
+    }
+    folder.map(|folder| clean_str(&format!("{folder}/{path}")))
+}
+
+/// A word with the variables that the instruction's environment knows; `None` if something is left.
+fn expanded(text: &str, state: &State) -> Option<String> {
+    if !text.contains('$') && !text.contains('`') {
+        return Some(text.to_owned());
+    }
+    let expanded = Lexer::new('\\').expand(text, state).ok()?;
+    let known = expanded.unset.is_empty() && !text.contains("$(") && !text.contains('`');
+    known.then_some(expanded.text)
+}
+
+/// The program of a command and its arguments, through `python -m pip`, `corepack yarn` and the like.
+fn installer_program(command: &ShellCommand) -> Option<(&str, &[ShellWord])> {
+    let (name, arguments) = command.program()?;
+    let behind = |n: usize| Some((arguments.get(n)?.text.as_str(), arguments.get(n + 1..)?));
+    let text = |n: usize| arguments.get(n).map(|w| w.text.as_str()).unwrap_or_default();
+    if name.starts_with("python") && text(0) == "-m" {
+        return behind(1);
+    }
+    match name {
+        "corepack" | "npx" | "php" => {
+            let (name, rest) = behind(0)?;
+            Some((name.rsplit('/').next().unwrap_or(name), rest))
+        }
+        _ => Some((name, arguments)),
+    }
+}
+
+fn install<'c>(command: &'c ShellCommand, folder: &str, state: &State) -> Option<Install<'c>> {
+    let (name, arguments) = installer_program(command)?;
+    // pip3, pip3.12, bundle2.7
+    let plain = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let known = INSTALLERS.iter().filter(|i| i.programs.contains(&name) || i.programs.contains(&plain));
+    known.filter_map(|installer| installed_by(installer, command, arguments, folder, state)).next()
+}
+
+fn installed_by<'c>(
+    installer: &'static Installer,
+    command: &'c ShellCommand,
+    arguments: &'c [ShellWord],
+    folder: &str,
+    state: &State,
+) -> Option<Install<'c>> {
+    let is = |word: &str, option: &str| {
+        word == option
+            || (option.starts_with("--") && word.strip_prefix(option).is_some_and(|r| r.starts_with('=')))
+    };
+    if arguments.iter().any(|w| installer.not_with.iter().any(|o| is(&w.text, o))) {
+        return None;
+    }
+    let values = |options: &[&str]| -> Option<Vec<String>> {
+        let mut found = Vec::new();
+        for (n, word) in arguments.iter().enumerate() {
+            let value = options.iter().find_map(|option| {
+                let rest = word.text.strip_prefix(option)?;
+                match rest.strip_prefix('=') {
+                    Some(value) => Some(value),
+                    None if rest.is_empty() => arguments.get(n + 1).map(|w| w.text.as_str()),
+                    // `-rrequirements.txt`
+                    None => (option.len() == 2).then_some(rest),
+                }
+            });
+            if let Some(value) = value {
+                found.push(expanded(value, state)?);
+            }
+        }
+        Some(found)
+    };
+    let folder = match values(installer.folder_options)?.first() {
+        Some(to) => inside(Some(folder), to)?,
+        None => folder.to_owned(),
+    };
+    let files = values(installer.file_options)?;
+    if installer.needs_file && files.is_empty() {
+        return None;
+    }
+    let valued: Vec<&str> = [installer.valued, installer.folder_options, installer.file_options].concat();
+    let words = operands(arguments, &valued);
+    let verb = installer.verbs.iter().find(|verb| {
+        let parts: Vec<&str> = verb.split_whitespace().collect();
+        // `yarn` alone installs, `yarn build` does not.
+        if parts.is_empty() {
+            words.is_empty()
+        } else {
+            words.iter().map(|w| w.text.as_str()).take(parts.len()).eq(parts)
+        }
+    })?;
+    let taken = verb.split_whitespace().count();
+    let rest = words.get(taken..).unwrap_or_default();
+    let mut files: Vec<String> = files.iter().map(|f| inside(Some(&folder), f)).collect::<Option<_>>()?;
+    match installer.operands {
+        Operands::Packages if !rest.is_empty() => return None,
+        Operands::Mixed if rest.iter().any(|w| is_local(&w.text)) => return None,
+        Operands::Manifests => {
+            for word in rest {
+                files.push(inside(Some(&folder), &expanded(&word.text, state)?)?);
+            }
+        }
+        _ => {}
+    }
+    let first = command.words.first()?.span;
+    let last = taken.checked_sub(1).and_then(|n| words.get(n)).map_or(first, |w| w.span);
+    let span = if last.start >= first.start { first.to(last) } else { command.span };
+    Some(Install { installer, command, folder, files, span })
+}
+
+/// Whether pip would take a word for a file or a folder.
+fn is_local(word: &str) -> bool {
+    word.starts_with(['.', '/', '$'])
+        || word.ends_with(".whl")
+        || word.ends_with(".tar.gz")
+        || (word.contains('/') && !word.contains("://"))
 }
 
 #[cfg(test)]
@@ -187,6 +353,55 @@ mod tests {
                 .iter()
                 .all(|c| system_step(c).is_none())
         );
+    }
+
+    #[test]
+    fn installs_from_manifests_are_told_from_installs_of_packages() {
+        let mut state = State::scratch(crate::invoke::platform::Platform::host());
+        state.cwd = "/app".to_owned();
+        state.set_env("HOME_DIR", "/srv".to_owned());
+        let shown = |text: &str| -> Vec<String> {
+            let script = read(text);
+            let line = |i: &Install<'_>| {
+                let mut words = vec![i.installer.name.to_owned(), i.folder.clone()];
+                words.extend(i.files.clone());
+                words.join(" ")
+            };
+            installs(&script, &state).iter().map(line).collect()
+        };
+        let cases: [(&str, &[&str]); 22] = [
+            ("npm ci --omit=dev", &["npm /app"]),
+            ("npm --prefix web ci && npm --prefix web run build", &["npm /app/web"]),
+            (
+                "cd web && (cd deep; yarn) && pnpm install --frozen-lockfile",
+                &["yarn /app/web/deep", "pnpm /app/web"],
+            ),
+            ("npm install -g yarn; npm install express; yarn build; npm ci --offline", &[]),
+            ("cd $HOME_DIR && composer install --no-dev", &["composer /srv"]),
+            ("cd $NOWHERE && npm ci", &[]),
+            ("pip3 install --no-cache-dir -r requirements.txt", &["pip /app /app/requirements.txt"]),
+            (
+                "python3.12 -m pip install -r /tmp/a.txt --requirement=b.txt x",
+                &["pip /app /tmp/a.txt /app/b.txt"],
+            ),
+            ("pip install -r requirements.txt .", &[]),
+            ("pip install -e . && pip install flask && pip install --no-deps -r r.txt", &[]),
+            ("go mod download", &["go /app"]),
+            ("go mod download example.com/x", &[]),
+            ("go build ./... && go mod tidy", &[]),
+            ("dotnet restore src/api/api.csproj -r linux-x64", &["dotnet /app /app/src/api/api.csproj"]),
+            ("bundle install -j 4 --without test", &["bundler /app"]),
+            ("bundle exec rake && bundle check", &[]),
+            ("uv sync --frozen && uv pip install -r r.txt", &["uv /app", "uv /app /app/r.txt"]),
+            ("./mvnw -B dependency:go-offline", &["maven /app"]),
+            ("mvn package dependency:copy", &[]),
+            ("conda env create -f environment.yml", &["conda /app /app/environment.yml"]),
+            ("cargo chef cook --release --recipe-path recipe.json", &["cargo chef /app"]),
+            ("corepack pnpm i && npx cowsay install", &["pnpm /app"]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(shown(text), expected, "{text}");
+        }
     }
 
     #[test]
