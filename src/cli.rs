@@ -8,6 +8,8 @@ mod error;
 mod graph;
 mod keys;
 mod rules;
+mod state;
+mod why;
 
 pub use build::{Build, BuildArgs};
 pub use console::Console;
@@ -30,6 +32,7 @@ use std::process::ExitCode;
     after_long_help = "Examples:\n  \
         layerlint check                      lint every Dockerfile below this directory\n  \
         layerlint keys -f app/Dockerfile .   what is every instruction keyed by?\n  \
+        layerlint why --since HEAD~1         what does the last commit make a build do again?\n  \
         layerlint context                    which files does Docker send, and why not the others?\n  \
         layerlint rules arg-baked-env        what is this rule, why does it hurt, how is it fixed?\n\n\
         Exit codes: 0 nothing found, 1 findings, 2 usage or unreadable input, 3 nothing to lint, \
@@ -53,6 +56,8 @@ enum Command {
     Check(check::Args),
     /// What is every instruction keyed by, and which context files feed it?
     Keys(keys::Args),
+    /// Between two states, which instructions are made anew, which are reused, and why?
+    Why(why::Args),
     /// What is in the build context, what is left out, and which pattern decided it?
     Context(context::Args),
     /// Which stages are there, how do they feed each other, which are never built?
@@ -90,6 +95,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Check(args) => check::run(&args, &mut console),
         Command::Keys(args) => keys::run(&args, &mut console),
+        Command::Why(args) => why::run(&args, &mut console),
         Command::Context(args) => context::run(&args, &mut console),
         Command::Graph(args) => graph::run(&args, &mut console),
         Command::Rules(args) => rules::run(&args, &mut console),

@@ -186,6 +186,17 @@ impl ContextIndex {
         self.whole().hidden_contents().collect()
     }
 
+    /// Supposes that a sent file, or all files of a sent directory, had other contents. False if nothing of that path
+    /// is sent. To be asked before anything is hashed.
+    pub fn suppose_edited(&mut self, path: &[u8]) -> bool {
+        let Some(at) = self.tree.find(path).filter(|at| self.full.is_sent(*at)) else { return false };
+        let end = self.tree.entries.get(at).map_or(at, |e| (e.end as usize).max(at + 1));
+        for number in (at..end).filter(|n| self.full.is_sent(*n)) {
+            self.tree.suppose_edited(number);
+        }
+        true
+    }
+
     /// Which entries of the whole context a selector takes; nothing is read.
     pub fn select(&self, selector: &Selector) -> Result<Selection<'_>, SelectError> {
         self.whole().select(selector)

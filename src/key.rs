@@ -3,9 +3,11 @@
 //! A *digest* is bytes, a *key* is what decides reuse. [`operation`] makes the digest of one operation (BuildKit's
 //! cache map), [`plan`] joins them with the content digests of what they take in.
 
+pub mod change;
 pub mod matching;
 pub mod operation;
 pub mod plan;
+pub mod saved;
 
 mod content;
 mod json;

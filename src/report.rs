@@ -10,6 +10,7 @@ mod human;
 mod json;
 pub mod keys;
 mod page;
+pub mod why;
 
 pub use context::{ContextFormat, write_context};
 pub use human::Human;

@@ -722,7 +722,13 @@ impl<'a> Walk<'_, 'a> {
                     sources.push(CopySource::Path { word, text, path, parents_pattern });
                 }
                 TransferSource::Heredoc(index, word) => {
-                    let Some(heredoc) = instruction.heredocs.get(*index) else { continue };
+                    let Some(heredoc) = instruction.heredocs.get(*index) else {
+                        // BuildKit takes such a word for a heredoc whose body it did not find: an empty file.
+                        let name = word.text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '<');
+                        let name = name.trim_start_matches('-').trim().to_owned();
+                        heredocs.push(CopySource::Heredoc { word, name, content: String::new() });
+                        continue;
+                    };
                     let raw = heredoc.content();
                     let content = if heredoc.expand {
                         let lexer = Lexer { skip_quotes: true, ..Lexer::new('\\') };

@@ -201,7 +201,21 @@ impl BuildArgs {
 
     /// Finds, reads and parses the Dockerfile. What BuildKit would refuse is an error with its places.
     pub fn load(&self) -> Result<Build, CliError> {
-        let invocation = self.invocation();
+        self.load_in(None)
+    }
+
+    /// The same build in another context directory. A Dockerfile that lies in the context is taken from there.
+    pub fn load_in(&self, context: Option<&Path>) -> Result<Build, CliError> {
+        let mut invocation = self.invocation();
+        if let Some(other) = context {
+            if let Some(file) = &invocation.dockerfile
+                && let Ok(inside) = file.strip_prefix(&invocation.context)
+                && other.join(inside).exists()
+            {
+                invocation.dockerfile = Some(other.join(inside));
+            }
+            invocation.context = other.to_path_buf();
+        }
         check_context(&invocation.context)?;
         let file = Arc::new(read_dockerfile(&invocation)?);
         let document = syntax::parse(&file.bytes);

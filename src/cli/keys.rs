@@ -3,9 +3,11 @@
 use super::{BuildArgs, CliError, Console, Exit};
 use crate::build::lower::BuildGraph;
 use crate::build::model::BuildModel;
-use crate::key::plan::{Contexts, KeyPlan};
+use crate::key::plan::{Contexts, Detail, KeyPlan};
+use crate::key::saved::State;
 use crate::report::keys::{Preview, human, json};
 use crate::stage::StageGraph;
+use std::path::Path;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -15,6 +17,9 @@ pub(super) struct Args {
     /// How to show it
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     format: Format,
+    /// Also save what everything is keyed by, to compare with `layerlint why --baseline`; values are saved as digests
+    #[arg(long, value_name = "FILE")]
+    save: Option<std::path::PathBuf>,
     /// List all files that feed an instruction, not only the heaviest
     #[arg(long)]
     files: bool,
@@ -40,7 +45,8 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
     build.accept_model(&model, &graph)?;
     let contexts = Contexts::open(&graph, &build.invocation.context, build.dockerfile().as_deref())
         .map_err(|e| build.context_error(&e))?;
-    let plan = KeyPlan::new(&graph, &contexts);
+    let detail = if args.save.is_some() { Detail::Entries } else { Detail::Files };
+    let plan = KeyPlan::with_detail(&graph, &contexts, detail);
     let ignore = contexts.main.as_ref().and_then(|c| c.ignore.as_ref());
     let preview = Preview {
         file: &build.file,
@@ -54,7 +60,27 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
         Format::Human => human(&mut console.out, &preview)?,
         Format::Json => json(&mut console.out, &preview)?,
     }
+    if let Some(path) = &args.save {
+        let state = State::new(&build.file.name, &model, &graph, &plan);
+        let bytes = state.to_json().map_err(std::io::Error::from)?;
+        // Whole or not at all: the file appears when everything is in it.
+        write_whole(path, &bytes).map_err(|e| {
+            let reason = crate::source::reason(&e);
+            CliError::failed(format!("cannot write `{}`: {reason}", crate::source::shown(path)))
+        })?;
+    }
     // A step whose key cannot be computed is a step at which the build fails.
     let fails = plan.steps.iter().any(|s| s.error.is_some());
     Ok(if fails { Exit::Findings } else { Exit::Clean })
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = Path::new(&name);
+    let written = std::fs::write(part, bytes).and_then(|()| std::fs::rename(part, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(part);
+    }
+    written
 }

@@ -5,7 +5,7 @@ use super::matching::{Facts, Input};
 use super::operation::cache_maps;
 use super::{sha256, sha256_joined};
 use crate::build::lower::{BuildGraph, CopyAction, FileKind, Local, Op, Vertex, VertexId};
-use crate::context::{ContextError, ContextIndex, MemoryEntry, Selector, Tree, View};
+use crate::context::{ContextError, ContextIndex, Entry, EntryKind, MemoryEntry, Selector, Tree, View};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -102,8 +102,35 @@ pub struct Content {
     pub files: u64,
     /// Bytes of them.
     pub bytes: u64,
-    /// Regular files with their sizes, in the order of the transfer, each once.
+    /// Regular files with their sizes, sorted by path, each once.
     pub paths: Vec<(String, u64)>,
+    /// Everything that is taken, sorted by path, with digests; only where [`Detail::Entries`] was asked for.
+    pub entries: Vec<TakenEntry>,
+}
+
+/// One file, directory or link that an instruction takes from a context.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TakenEntry {
+    /// Path below the root of the tree.
+    pub path: String,
+    /// `f`ile, `d`irectory, `l`ink or `s`pecial file.
+    pub kind: char,
+    /// Permission bits.
+    pub mode: u32,
+    /// Bytes.
+    pub size: u64,
+    /// Digest of header and content.
+    pub digest: String,
+}
+
+/// How much a plan keeps of what instructions take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Detail {
+    /// Names and sizes of regular files.
+    #[default]
+    Files,
+    /// Every entry with its digest, to compare with another plan.
+    Entries,
 }
 
 /// Kinds of trees whose content is known.
@@ -148,18 +175,23 @@ impl KeyPlan {
 
     /// Computes all keys. Files are read here, each once, those of all instructions together and in parallel.
     pub fn new(graph: &BuildGraph<'_>, contexts: &Contexts) -> Self {
+        Self::with_detail(graph, contexts, Detail::Files)
+    }
+
+    /// The same, keeping more of what instructions take.
+    pub fn with_detail(graph: &BuildGraph<'_>, contexts: &Contexts, detail: Detail) -> Self {
         let mut views = views(graph, contexts);
         prefetch(graph, &views);
         add_stages(graph, &mut views);
         let mut plan = KeyPlan { steps: Vec::with_capacity(graph.vertices.len()) };
         for vertex in &graph.vertices {
-            let step = plan.step(vertex, &views);
+            let step = plan.step(vertex, &views, detail);
             plan.steps.push(step);
         }
         plan
     }
 
-    fn step(&self, vertex: &Vertex<'_>, views: &Views<'_>) -> StepKey {
+    fn step(&self, vertex: &Vertex<'_>, views: &Views<'_>, detail: Detail) -> StepKey {
         let op_digests: Vec<String> = cache_maps(vertex).iter().map(sha256).collect();
         let mut unknown = vertex.unknown.clone();
         let mut error = None;
@@ -174,7 +206,7 @@ impl KeyPlan {
             let taken = Taken::of(vertex, number);
             let mut content = None;
             if let Some(selectors) = &taken.content {
-                match checksum(*input, selectors, views) {
+                match checksum(*input, selectors, views, detail) {
                     Some(Ok((found, is_exact))) => {
                         content = Some(found);
                         if !is_exact {
@@ -412,11 +444,12 @@ fn prefetch(graph: &BuildGraph<'_>, views: &Views<'_>) {
 
 type Found = Result<(Content, bool), String>;
 
-fn checksum(id: VertexId, selectors: &[Selector], views: &Views<'_>) -> Option<Found> {
+fn checksum(id: VertexId, selectors: &[Selector], views: &Views<'_>, detail: Detail) -> Option<Found> {
     let held = views.get(&id)?;
     let mut checksums = Vec::with_capacity(selectors.len());
     let mut exact = true;
     let mut paths: Vec<(String, u64)> = Vec::new();
+    let mut entries: Vec<TakenEntry> = Vec::new();
     for selector in selectors {
         let sum = match held {
             Held::Context { view: Err(error), .. } => return Some(Err(error.to_string())),
@@ -424,6 +457,9 @@ fn checksum(id: VertexId, selectors: &[Selector], views: &Views<'_>) -> Option<F
                 if let Ok(selection) = view.select(selector) {
                     let files = selection.entries().filter(|e| e.is_file());
                     paths.extend(files.map(|e| (e.path.to_string(), e.size)));
+                    if detail == Detail::Entries {
+                        entries.extend(selection.entries().map(|e| taken_entry(view, e)));
+                    }
                 }
                 view.checksum(selector)
             }
@@ -446,6 +482,8 @@ fn checksum(id: VertexId, selectors: &[Selector], views: &Views<'_>) -> Option<F
     }
     paths.sort();
     paths.dedup();
+    entries.sort();
+    entries.dedup();
     let from = match held {
         Held::Context { from, .. } => from.clone(),
         Held::File { .. } => ContentSource::Heredoc,
@@ -458,8 +496,26 @@ fn checksum(id: VertexId, selectors: &[Selector], views: &Views<'_>) -> Option<F
         files: paths.len() as u64,
         bytes: paths.iter().map(|(_, n)| n).sum(),
         paths,
+        entries,
     };
     Some(Ok((content, exact)))
+}
+
+fn taken_entry(view: &View<'_>, entry: &Entry) -> TakenEntry {
+    let kind = match entry.kind {
+        EntryKind::File => 'f',
+        EntryKind::Dir => 'd',
+        EntryKind::Symlink { .. } => 'l',
+        _ => 's',
+    };
+    TakenEntry {
+        path: entry.path.to_string(),
+        kind,
+        mode: entry.mode,
+        size: entry.size,
+        // What cannot be read has made the checksum fail already.
+        digest: view.digest_of(entry).unwrap_or_default(),
+    }
 }
 
 /// A selector as a person would write it.
