@@ -183,11 +183,24 @@ impl State {
         }
     }
 
-    /// As the bytes of a file: one line for each step, so that two states can be compared by eye.
+    /// As the bytes of a file: a line for each path and each step, so that two states can be compared by eye.
     pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
-        let mut out = serde_json::to_vec_pretty(self)?;
-        out.push(b'\n');
-        Ok(out)
+        fn lines<T: Serialize>(items: &[T]) -> serde_json::Result<String> {
+            let lines: Vec<String> = items.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+            Ok(if lines.is_empty() { "[]".to_owned() } else { format!("[\n{}\n]", lines.join(",\n")) })
+        }
+        let fields = [
+            ("schema", serde_json::to_string(&self.schema)?),
+            ("dockerfile", serde_json::to_string(&self.dockerfile)?),
+            ("target", serde_json::to_string(&self.target)?),
+            ("platform", serde_json::to_string(&self.platform)?),
+            ("result", serde_json::to_string(&self.result)?),
+            ("entries", lines(&self.entries)?),
+            ("steps", lines(&self.steps)?),
+            ("config", lines(&self.config)?),
+        ];
+        let fields: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+        Ok(format!("{{\n{}\n}}\n", fields.join(",\n")).into_bytes())
     }
 
     /// Reads the bytes of a file.
@@ -359,4 +372,76 @@ fn facets(vertex: &Vertex<'_>) -> BTreeMap<String, String> {
         Op::Local(_) | Op::Image { .. } | Op::Http { .. } | Op::Git { .. } | Op::Merge => {}
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> State {
+        State {
+            schema: SCHEMA.to_owned(),
+            dockerfile: "Dockerfile".to_owned(),
+            target: None,
+            platform: "linux/amd64".to_owned(),
+            result: Some(0),
+            entries: vec![Entry("a".to_owned(), 'f', 0o644, 1, "sha256:x".to_owned())],
+            steps: vec![Step {
+                name: "n".to_owned(),
+                stage: None,
+                instruction: "RUN".to_owned(),
+                line: Some(1),
+                text: "RUN x".to_owned(),
+                digests: vec!["sha256:y".to_owned()],
+                inputs: Vec::new(),
+                variables: Vec::new(),
+                facets: BTreeMap::new(),
+                unknown: Vec::new(),
+                ignore_cache: false,
+                local: false,
+            }],
+            config: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let state = small();
+        let bytes = state.to_json().unwrap();
+        assert_eq!(State::from_json(&bytes).unwrap(), state);
+        assert_eq!(String::from_utf8(bytes).unwrap().lines().count(), 14);
+    }
+
+    #[test]
+    fn other_formats_and_damage_are_told() {
+        let told = |change: &dyn Fn(&mut State)| {
+            let mut state = small();
+            change(&mut state);
+            State::from_json(&state.to_json().unwrap()).unwrap_err().to_string()
+        };
+        assert_eq!(
+            told(&|s| s.schema = "layerlint.state/9".into()),
+            "this state is in format `layerlint.state/9`; this version of layerlint reads `layerlint.state/1`"
+        );
+        assert_eq!(told(&|s| s.result = Some(7)), "this saved state is damaged: its result is no step");
+        let input = |step, entries: &[[usize; 2]]| SavedInput {
+            step,
+            selector: None,
+            by_content: false,
+            content: None,
+            entries: entries.to_vec(),
+        };
+        assert!(told(&|s| s.steps[0].inputs = vec![input(0, &[])]).contains("comes after it"));
+        assert!(
+            told(&|s| {
+                let mut step = s.steps[0].clone();
+                step.inputs = vec![input(0, &[[0, 1]])];
+                s.steps.push(step);
+            })
+            .contains("not listed")
+        );
+        for bytes in [&b""[..], b"[]", b"{\"schema\":1}", b"\xff"] {
+            assert!(State::from_json(bytes).is_err());
+        }
+    }
 }
