@@ -6,6 +6,7 @@
 
 pub mod lower;
 pub mod model;
+pub mod process;
 pub mod remote;
 pub mod state;
 

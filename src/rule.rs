@@ -11,6 +11,9 @@ mod ecosystem;
 mod leftovers;
 mod missing_dockerignore;
 mod page;
+mod rust;
+mod rust_dummy_build_stale;
+mod rust_partial_touch;
 mod source_before_deps;
 mod suppress;
 mod transfer;
@@ -20,6 +23,8 @@ mod words;
 pub use page::{Example, ExampleKind, Page, Section};
 
 use crate::build::model::BuildModel;
+use crate::cargo::Sources;
+use crate::cargo::timeline::{self, Timeline};
 use crate::context::{ContextError, ContextIndex};
 use crate::finding::{Finding, Label, Severity};
 use crate::image::Images;
@@ -37,6 +42,8 @@ pub const ALL: &[&Rule] = &[
     &dockerignore_gap::RULE,
     &duplicate_context_copy::RULE,
     &missing_dockerignore::RULE,
+    &rust_dummy_build_stale::RULE,
+    &rust_partial_touch::RULE,
     &source_before_deps::RULE,
     &unused_ignore::RULE,
 ];
@@ -89,6 +96,7 @@ pub struct Cx<'a> {
     pub model: &'a BuildModel<'a>,
     contexts: &'a Contexts,
     slot: OnceLock<Slot>,
+    timeline: OnceLock<Timeline>,
 }
 
 /// The build contexts of one run: each is walked when a rule asks for it, and once.
@@ -121,6 +129,15 @@ impl Cx<'_> {
         let slot = self.slot.get_or_init(|| self.contexts.slot(self.invocation));
         let open = || ContextIndex::open(&self.invocation.context, self.invocation.dockerfile.as_deref());
         slot.get_or_init(open).as_ref().ok()
+    }
+
+    /// What its stages do with cargo. The context is walked for it only where cargo is named.
+    pub fn cargo(&self) -> &Timeline {
+        self.timeline.get_or_init(|| {
+            let wanted = timeline::mentions_cargo(self.model);
+            let sources = wanted.then(|| self.context()).flatten().map(Sources::new);
+            timeline::follow(self.model, sources.as_ref())
+        })
     }
 
     /// Name of the stage that holds a byte of the Dockerfile, or its number; `None` before the first FROM.
@@ -184,8 +201,16 @@ impl Linter {
         let images = Images::default();
         let model = BuildModel::new(&graph, invocation, &images);
         let contexts = &self.contexts;
-        let cx =
-            Cx { file, document, invocation, graph: &graph, model: &model, contexts, slot: OnceLock::new() };
+        let cx = Cx {
+            file,
+            document,
+            invocation,
+            graph: &graph,
+            model: &model,
+            contexts,
+            slot: OnceLock::new(),
+            timeline: OnceLock::new(),
+        };
         let mut findings = Vec::new();
         for rule in &self.rules {
             (rule.check)(&cx, &mut findings);
