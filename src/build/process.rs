@@ -350,7 +350,8 @@ impl<'s> Process<'s> {
     /// A text of this command as a path from the root.
     pub fn absolute(&self, value: &Value) -> Option<PathValue> {
         let text = value.text.as_str();
-        if !value.known || text.is_empty() || text.starts_with('~') {
+        // `{}` is what `find -exec` and `xargs -I{}` put in.
+        if !value.known || text.is_empty() || text.starts_with('~') || text.contains("{}") {
             return None;
         }
         let path = match (text.starts_with('/'), &self.cwd) {
