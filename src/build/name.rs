@@ -1,7 +1,7 @@
 //! The names that BuildKit's progress shows for steps (`prefixCommand`, `processCmdEnv` in `dockerfile2llb/convert.go`).
 
 use super::model::{Action, Step};
-use super::state::State;
+use super::state::{State, is_secret};
 use crate::syntax::Heredoc;
 use crate::syntax::word::{Lexer, Variables};
 
@@ -35,6 +35,8 @@ impl Names {
     }
 }
 
+/// The variables of a state as they may be shown: BuildKit hides what comes from a secret, and so are values whose
+/// names look like one here.
 struct Masked<'s> {
     state: &'s State,
     secrets: Vec<&'s str>,
@@ -42,7 +44,9 @@ struct Masked<'s> {
 
 impl Variables for Masked<'_> {
     fn value(&self, name: &str) -> Option<&str> {
-        if self.secrets.contains(&name) { Some("****") } else { self.state.value(name) }
+        let value = self.state.value(name);
+        let hidden = self.secrets.contains(&name) || (value.is_some() && is_secret(name));
+        if hidden { Some("****") } else { value }
     }
 }
 
@@ -63,7 +67,10 @@ pub(super) fn text(step: &Step<'_>, state: &State, escape: char) -> String {
             let lexer = Lexer { raw_quotes: true, skip_unset: true, ..lexer };
             lexer.expand(&written, &Masked { state, secrets }).map_or(written, |e| e.text)
         }
-        _ => lexer.expand(&written, state).map_or(written, |e| e.text),
+        _ => {
+            let masked = Masked { state, secrets: Vec::new() };
+            lexer.expand(&written, &masked).map_or(written, |e| e.text)
+        }
     };
     match expanded.split_once(' ') {
         Some((keyword, rest)) => format!("{} {rest}", keyword.to_uppercase()),

@@ -144,6 +144,26 @@ impl State {
     }
 }
 
+/// Whether a variable of that name probably holds a secret (the words of BuildKit's `SecretsUsedInArgOrEnv` check).
+pub fn is_secret(name: &str) -> bool {
+    const WORDS: [&str; 11] = [
+        "apikey",
+        "auth",
+        "credential",
+        "credentials",
+        "key",
+        "password",
+        "pword",
+        "passwd",
+        "secret",
+        "token",
+        "pat",
+    ];
+    let lower = name.to_ascii_lowercase();
+    let words: Vec<&str> = lower.split(['_', '-', '.']).collect();
+    words.iter().any(|w| WORDS.contains(w)) && !words.contains(&"public")
+}
+
 fn split(entry: &str) -> (String, String) {
     let (k, v) = entry.split_once('=').unwrap_or((entry, ""));
     (k.to_owned(), v.to_owned())
@@ -152,6 +172,16 @@ fn split(entry: &str) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secret_looking_names_are_masked() {
+        assert!(
+            is_secret("NPM_TOKEN")
+                && is_secret("API_KEY")
+                && !is_secret("PUBLIC_KEY")
+                && !is_secret("MONKEY")
+        );
+    }
 
     #[test]
     fn a_child_stage_orders_the_environment_anew() {

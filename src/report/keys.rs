@@ -2,6 +2,7 @@
 
 use crate::build::lower::{BuildGraph, Op, Vertex, VertexId};
 use crate::build::model::{Action, BuildModel, Step};
+use crate::build::state::is_secret;
 use crate::key::plan::{Content, ContentSource, KeyPlan, StepKey};
 use crate::source::SourceFile;
 use crate::syntax::Keyword;
@@ -93,26 +94,6 @@ fn kind(op: &Op<'_>) -> &'static str {
         Op::Exec(_) => "exec",
         Op::Merge => "merge",
     }
-}
-
-/// Whether a variable of that name probably holds a secret (the words of BuildKit's `SecretsUsedInArgOrEnv` check).
-pub fn is_secret(name: &str) -> bool {
-    const WORDS: [&str; 11] = [
-        "apikey",
-        "auth",
-        "credential",
-        "credentials",
-        "key",
-        "password",
-        "pword",
-        "passwd",
-        "secret",
-        "token",
-        "pat",
-    ];
-    let lower = name.to_ascii_lowercase();
-    let words: Vec<&str> = lower.split(['_', '-', '.']).collect();
-    words.iter().any(|w| WORDS.contains(w)) && !words.contains(&"public")
 }
 
 #[derive(Serialize)]
@@ -506,16 +487,6 @@ mod tests {
         assert_eq!(
             [0, 999, 1000, 12_345, 999_600, 5_000_000_000].map(size),
             ["0 B", "999 B", "1.0 kB", "12 kB", "1.0 MB", "5.0 GB"]
-        );
-    }
-
-    #[test]
-    fn secret_looking_names_are_masked() {
-        assert!(
-            is_secret("NPM_TOKEN")
-                && is_secret("API_KEY")
-                && !is_secret("PUBLIC_KEY")
-                && !is_secret("MONKEY")
         );
     }
 }

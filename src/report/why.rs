@@ -203,15 +203,20 @@ fn person_cause(out: &mut impl Write, why: &Why<'_>, number: usize, cause: &Caus
 fn words(before: &str, after: &str) -> String {
     let (before, after) = (one_line(before), one_line(after));
     let diff = TextDiff::from_words(&before, &after);
-    let mut out = String::new();
+    // Blanks are words of their own; neighbours of one kind belong together.
+    let mut runs: Vec<(ChangeTag, String)> = Vec::new();
     for change in diff.iter_all_changes() {
-        match change.tag() {
-            ChangeTag::Equal => out.push_str(change.value()),
-            ChangeTag::Delete => out.push_str(&format!("\x1b[31m[-{}-]\x1b[0m", change.value())),
-            ChangeTag::Insert => out.push_str(&format!("\x1b[32m{{+{}+}}\x1b[0m", change.value())),
+        match runs.last_mut() {
+            Some((tag, text)) if *tag == change.tag() => text.push_str(change.value()),
+            _ => runs.push((change.tag(), change.value().to_owned())),
         }
     }
-    out
+    let shown = runs.into_iter().map(|(tag, text)| match tag {
+        ChangeTag::Equal => text,
+        ChangeTag::Delete => format!("\x1b[31m[-{text}-]\x1b[0m"),
+        ChangeTag::Insert => format!("\x1b[32m{{+{text}+}}\x1b[0m"),
+    });
+    shown.collect()
 }
 
 fn one_line(text: &str) -> String {

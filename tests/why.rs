@@ -1,0 +1,282 @@
+//! `layerlint why` and saved states, as a user meets them.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const DOCKERFILE: &str = "\
+FROM scratch AS build
+ARG MARKET=us
+ENV MODE=release
+COPY manifest /m/
+RUN fetch
+COPY src /src/
+RUN compile $MARKET
+LABEL version=1
+FROM scratch
+COPY --from=build /src/a /a
+COPY --from=build /out /out
+";
+
+struct Project {
+    dir: tempfile::TempDir,
+}
+
+impl Project {
+    fn new() -> Self {
+        let project = Self { dir: tempfile::tempdir().unwrap() };
+        project.put("Dockerfile", DOCKERFILE);
+        project.put(".dockerignore", "*.log\n");
+        project.put("manifest", "m");
+        project.put("src/a", "a");
+        project.put("src/b", "b");
+        project.put("debug.log", "x");
+        project
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn put(&self, path: &str, content: &str) {
+        let path = self.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_layerlint")).current_dir(self.path()).args(args).output().unwrap()
+    }
+
+    fn save(&self, name: &str) {
+        let output = self.run(&["keys", "--platform", "linux/amd64", "--save", name]);
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    fn why(&self, args: &[&str]) -> Value {
+        let args = [&["why", "--platform", "linux/amd64", "--format", "json"], args].concat();
+        let output = self.run(&args);
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// What becomes of each line, and why: `7 DONE content`.
+    fn told(&self, args: &[&str]) -> Vec<String> {
+        told(&self.why(args))
+    }
+}
+
+fn told(document: &Value) -> Vec<String> {
+    let steps = document["steps"].as_array().unwrap();
+    let of_instructions = steps.iter().filter(|s| s["line"].is_u64());
+    of_instructions
+        .map(|s| {
+            let guess = if s["exact"] == true { "" } else { "?" };
+            let kind = s["cause"]["kind"].as_str().unwrap();
+            let kind = if kind == "none" { String::new() } else { format!(" {kind}") };
+            format!("{} {}{guess}{kind}", s["line"], s["status"].as_str().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn nothing_changed_and_nothing_is_made_anew() {
+    let project = Project::new();
+    project.save("before.json");
+    assert_eq!(
+        project.told(&["--baseline", "before.json"]),
+        ["4 CACHED", "5 CACHED", "6 CACHED", "7 CACHED", "10 CACHED", "11 CACHED"]
+    );
+}
+
+#[test]
+fn an_edit_is_felt_from_the_copy_on_and_content_stops_it() {
+    let project = Project::new();
+    project.save("before.json");
+    project.put("src/b", "c");
+    let document = project.why(&["--baseline", "before.json"]);
+    // What the stage made of its files is known as far as no process touched them.
+    assert_eq!(
+        told(&document),
+        ["4 CACHED", "5 CACHED", "6 DONE content", "7 DONE parent", "10 DONE? parent", "11 DONE? parent"]
+    );
+    let cause = &document["steps"].as_array().unwrap().iter().find(|s| s["line"] == 6).unwrap()["cause"];
+    assert_eq!(cause["paths"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&cause["paths"][0]["path"], &cause["paths"][0]["change"]),
+        (&"src/b".into(), &"modified".into())
+    );
+}
+
+#[test]
+fn changes_of_files_are_told_apart() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let project = Project::new();
+    project.put("src/mode", "x");
+    project.put("src/type", "x");
+    project.save("before.json");
+    let src = project.path().join("src");
+    std::fs::set_permissions(src.join("mode"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::remove_file(src.join("type")).unwrap();
+    std::os::unix::fs::symlink("a", src.join("type")).unwrap();
+    std::fs::remove_file(src.join("a")).unwrap();
+    project.put("src/new/file", "x");
+    project.put("src/b", "changed");
+    let document = project.why(&["--baseline", "before.json"]);
+    let cause =
+        document["steps"].as_array().unwrap().iter().find(|s| s["line"] == 6).unwrap()["cause"].clone();
+    let changes: Vec<String> = cause["paths"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| format!("{} {}", p["path"].as_str().unwrap(), p["change"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        changes,
+        ["src/a removed", "src/b modified", "src/mode mode", "src/new/file added", "src/type type"]
+    );
+}
+
+#[test]
+fn what_is_in_no_key_changes_nothing() {
+    let project = Project::new();
+    project.save("before.json");
+    project.put("debug.log", "ignored");
+    project.put("README", "taken by nobody");
+    project.put(
+        "Dockerfile",
+        &DOCKERFILE.replace("version=1", "version=2").replace("RUN fetch", "# why\nrun   fetch"),
+    );
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    std::fs::File::options()
+        .append(true)
+        .open(project.path().join("src/a"))
+        .unwrap()
+        .set_modified(later)
+        .unwrap();
+    let document = project.why(&["--baseline", "before.json"]);
+    assert!(told(&document).iter().all(|t| t.ends_with("CACHED")), "{:?}", told(&document));
+    assert_eq!(document["notes"][0]["text"], "LABEL changes the image configuration only: it is in no key");
+    assert_eq!(document["notes"][0]["line"], 9);
+}
+
+#[test]
+fn arguments_and_variables_are_named() {
+    let project = Project::new();
+    project.save("before.json");
+    let document = project.why(&["--baseline", "before.json", "--build-arg", "MARKET=eu"]);
+    assert_eq!(
+        told(&document),
+        ["4 CACHED", "5 DONE arg", "6 DONE parent", "7 DONE arg", "10 DONE? parent", "11 DONE? parent"]
+    );
+    let steps = document["steps"].as_array().unwrap();
+    assert_eq!(steps.iter().find(|s| s["line"] == 5).unwrap()["cause"]["detail"], "ARG MARKET changed");
+    project.put("Dockerfile", &DOCKERFILE.replace("MODE=release", "MODE=debug"));
+    assert_eq!(project.told(&["--baseline", "before.json"])[1], "5 DONE env");
+}
+
+#[test]
+fn values_that_may_be_secret_are_kept_nowhere() {
+    let project = Project::new();
+    project.put("Dockerfile", "FROM scratch\nARG API_TOKEN\nENV DB_PASSWORD=hunter2x\nCOPY src /$API_TOKEN/\nRUN login $API_TOKEN $DB_PASSWORD\n");
+    let save = ["keys", "--files", "--format", "json", "--build-arg", "API_TOKEN=tok3n", "--save", "s.json"];
+    let output = project.run(&save);
+    let keys = String::from_utf8(output.stdout).unwrap();
+    let state = std::fs::read_to_string(project.path().join("s.json")).unwrap();
+    let why = project.why(&["--baseline", "s.json", "--build-arg", "API_TOKEN=tok4n"]).to_string();
+    for text in [&keys, &state, &why] {
+        assert!(!text.contains("tok3n") && !text.contains("tok4n"), "{text}");
+    }
+    assert!(!keys.contains("hunter2x"), "{keys}");
+    assert!(keys.contains("RUN login **** ****") && keys.contains("API_TOKEN=****"), "{keys}");
+    assert!(why.contains("ARG API_TOKEN changed"), "{why}");
+}
+
+#[test]
+fn supposed_edits_are_followed_without_touching_anything() {
+    let project = Project::new();
+    let content = |t: &[String]| t.iter().filter(|t| t.contains("content")).cloned().collect::<Vec<_>>();
+    assert_eq!(content(&project.told(&["--touch", "src/a"])), ["6 DONE content"]);
+    assert_eq!(content(&project.told(&["--touch", "src"])), ["6 DONE content"]);
+    assert_eq!(
+        content(&project.told(&["--touch", "manifest", "--touch", "src/b"])),
+        ["4 DONE content", "6 DONE content"]
+    );
+    let ignored = project.why(&["--touch", "debug.log"]);
+    assert_eq!(ignored["notes"][0]["text"], "debug.log is left out of the context by .dockerignore line 1");
+    assert_eq!(project.told(&["--set-arg", "MARKET=eu"])[1], "5 DONE arg");
+    let none = project.why(&["--set-arg", "NOPE=1"]);
+    assert_eq!(none["notes"][0]["text"], "no stage declares ARG NOPE: it has no effect");
+    assert_eq!(project.run(&["why", "--touch", "missing"]).status.code(), Some(2));
+}
+
+#[test]
+fn two_directories_and_two_saved_states_compare() {
+    let (one, two) = (Project::new(), Project::new());
+    two.put("src/a", "other");
+    let other = one.path().to_str().unwrap();
+    assert_eq!(two.told(&["--against", other])[2], "6 DONE content");
+    one.save("state.json");
+    two.save("state.json");
+    let before = one.path().join("state.json");
+    assert_eq!(
+        two.told(&["--before", before.to_str().unwrap(), "--after", "state.json"])[2],
+        "6 DONE content"
+    );
+}
+
+#[test]
+fn states_are_deterministic() {
+    let project = Project::new();
+    project.save("one.json");
+    project.save("two.json");
+    let read = |name: &str| std::fs::read(project.path().join(name)).unwrap();
+    assert_eq!(read("one.json"), read("two.json"));
+}
+
+#[test]
+fn words_that_changed_are_shown_in_place() {
+    let project = Project::new();
+    project.save("before.json");
+    project.put("Dockerfile", &DOCKERFILE.replace("RUN fetch", "RUN fetch --quiet"));
+    project.put("src/b", "c");
+    let output = project.run(&["why", "--platform", "linux/amd64", "--baseline", "before.json"]);
+    insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @r"
+    Dockerfile  target stage-1, since before.json
+    5 of 6 steps are made anew, 1 reused.
+
+    build
+        4  reused   COPY manifest /m/
+        5  rebuilt  RUN fetch --quiet
+                    its words changed
+                    RUN fetch{+ --quiet+}
+        6  rebuilt  COPY src /src/
+                    modified  src/b
+        7  rebuilt  RUN compile $MARKET
+                    because of line 6
+
+    stage-1
+       10  rebuilt? COPY --from=build /src/a /a
+                    because of line 6
+       11  rebuilt? COPY --from=build /out /out
+                    because of line 6
+    ");
+}
+
+#[test]
+fn what_is_no_state_is_refused() {
+    let project = Project::new();
+    project.put("other.json", "{\"schema\":\"something/1\"}");
+    project.put("broken.json", "{");
+    for (name, word) in
+        [("other.json", "something/1"), ("broken.json", "no state"), ("missing.json", "cannot read")]
+    {
+        let output = project.run(&["why", "--baseline", name]);
+        assert_eq!(output.status.code(), Some(2));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains(word), "{text}");
+    }
+    assert_eq!(project.run(&["why"]).status.code(), Some(2), "a first side is needed");
+}
