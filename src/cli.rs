@@ -66,6 +66,15 @@ enum Command {
     Rules(rules::Args),
 }
 
+/// How a command that has no other formats shows its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For a person
+    Human,
+    /// For a program
+    Json,
+}
+
 /// Runs the program with the arguments of the process.
 ///
 /// An `xtask` crate can be `fn main() -> ExitCode { layerlint::cli::main() }`.

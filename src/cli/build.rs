@@ -3,11 +3,12 @@
 use super::CliError;
 use crate::build::lower::BuildGraph;
 use crate::build::model::BuildModel;
-use crate::context::ContextError;
+use crate::context::{ContextError, ContextIndex};
 use crate::finding::Problem;
 use crate::image::{ImageError, Images, layout};
 use crate::invoke::Invocation;
 use crate::invoke::platform::Platform;
+use crate::key::plan::{Contexts, Detail, KeyPlan};
 use crate::source::{SourceFile, reason, shown};
 use crate::stage::{StageError, StageGraph};
 use crate::syntax::{self, Document};
@@ -173,6 +174,18 @@ pub struct Build {
     pub document: Document,
 }
 
+/// A build taken to its keys.
+pub struct Planned<'p> {
+    /// What its instructions mean.
+    pub model: &'p BuildModel<'p>,
+    /// The operations they become.
+    pub graph: &'p BuildGraph<'p>,
+    /// What they take files from.
+    pub contexts: &'p Contexts,
+    /// Their keys.
+    pub plan: &'p KeyPlan,
+}
+
 impl BuildArgs {
     /// The build these flags describe.
     pub fn invocation(&self) -> Invocation {
@@ -268,8 +281,31 @@ impl Build {
         Ok(images)
     }
 
+    /// Takes the build to its keys and hands everything on. The main context is walked unless it is given; `change` may
+    /// change the contexts before anything of them is read.
+    pub fn planned<R>(
+        &self,
+        context: Option<ContextIndex>,
+        detail: Detail,
+        change: impl FnOnce(&BuildModel<'_>, &mut Contexts) -> Result<(), CliError>,
+        look: impl FnOnce(&Planned<'_>) -> Result<R, CliError>,
+    ) -> Result<R, CliError> {
+        let images = self.images()?;
+        let stages = StageGraph::new(&self.document, &self.invocation);
+        self.accept(&stages)?;
+        let model = BuildModel::new(&stages, &self.invocation, &images);
+        let graph = BuildGraph::new(&model, &images);
+        self.accept_model(&model, &graph)?;
+        let folder = &self.invocation.context;
+        let mut contexts = Contexts::open(&graph, folder, self.dockerfile().as_deref(), context)
+            .map_err(|e| self.context_error(&e))?;
+        change(&model, &mut contexts)?;
+        let plan = KeyPlan::with_detail(&graph, &contexts, detail);
+        look(&Planned { model: &model, graph: &graph, contexts: &contexts, plan: &plan })
+    }
+
     /// Fails if BuildKit would refuse an instruction when it expands it.
-    pub fn accept_model(&self, model: &BuildModel<'_>, graph: &BuildGraph<'_>) -> Result<(), CliError> {
+    fn accept_model(&self, model: &BuildModel<'_>, graph: &BuildGraph<'_>) -> Result<(), CliError> {
         let problems: Vec<Problem> =
             model.errors().chain(&graph.errors).map(|error| Problem::build(&self.file, error)).collect();
         if problems.is_empty() {
@@ -279,7 +315,7 @@ impl Build {
     }
 
     /// A context that cannot be walked or whose ignore file is refused.
-    pub fn context_error(&self, error: &ContextError) -> CliError {
+    fn context_error(&self, error: &ContextError) -> CliError {
         CliError::Problems { problems: vec![Problem::context(error)], files: vec![self.file.clone()] }
     }
 }

@@ -1,13 +1,12 @@
 //! From a command line to the state of a build: shared by `keys --save` and `why`.
 
 use super::{Build, BuildArgs, CliError};
-use crate::build::lower::BuildGraph;
 use crate::build::model::BuildModel;
 use crate::context::ContextIndex;
 use crate::key::change::Note;
-use crate::key::plan::{Contexts, Detail, KeyPlan};
+use crate::key::plan::{Contexts, Detail};
 use crate::key::saved::State;
-use crate::stage::{AUTOMATIC_ARGS, StageGraph};
+use crate::stage::AUTOMATIC_ARGS;
 use std::path::Path;
 
 /// A change that is only supposed.
@@ -48,25 +47,18 @@ pub(super) fn state(
     edit: &Edit,
     notes: &mut Vec<Note>,
 ) -> Result<State, CliError> {
-    let images = build.images()?;
-    let stages = StageGraph::new(&build.document, &build.invocation);
-    build.accept(&stages)?;
-    let model = BuildModel::new(&stages, &build.invocation, &images);
-    let graph = BuildGraph::new(&model, &images);
-    build.accept_model(&model, &graph)?;
-    let mut contexts = match context {
-        Some(main) => Contexts { main: Some(main), ..Contexts::default() },
-        None => Contexts::open(&graph, &build.invocation.context, build.dockerfile().as_deref())
-            .map_err(|e| build.context_error(&e))?,
+    let change = |model: &BuildModel<'_>, contexts: &mut Contexts| {
+        for path in &edit.touch {
+            touch(path, contexts.main.as_mut(), build, notes)?;
+        }
+        for (name, _) in &edit.set_args {
+            note_argument(name, model, notes);
+        }
+        Ok(())
     };
-    for path in &edit.touch {
-        touch(path, contexts.main.as_mut(), build, notes)?;
-    }
-    for (name, _) in &edit.set_args {
-        note_argument(name, &model, notes);
-    }
-    let plan = KeyPlan::with_detail(&graph, &contexts, Detail::Entries);
-    Ok(State::new(&build.file.name, &model, &graph, &plan))
+    build.planned(context, Detail::Entries, change, |planned| {
+        Ok(State::new(&build.file.name, planned.model, planned.graph, planned.plan))
+    })
 }
 
 /// Changes a file of the context in thought.

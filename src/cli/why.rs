@@ -1,7 +1,7 @@
 //! `layerlint why`
 
 use super::state::{Edit, live_state};
-use super::{BuildArgs, CliError, Console, Exit};
+use super::{BuildArgs, CliError, Console, Exit, Format};
 use crate::key::change::{Comparison, Note};
 use crate::key::saved::State;
 use crate::report::why::{Why, human, json};
@@ -44,14 +44,6 @@ pub(super) struct Args {
     files: bool,
     #[command(flatten)]
     build: BuildArgs,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// For a person
-    Human,
-    /// For a program
-    Json,
 }
 
 pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> {

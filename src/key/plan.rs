@@ -19,16 +19,17 @@ pub struct Contexts {
 }
 
 impl Contexts {
-    /// Walks what the operations of a build take files from, and nothing else.
+    /// Walks what the operations of a build take files from, and nothing else. `main` stands in for the main context.
     pub fn open(
         graph: &BuildGraph<'_>,
         root: &std::path::Path,
         dockerfile: Option<&std::path::Path>,
+        main: Option<ContextIndex>,
     ) -> Result<Self, ContextError> {
-        let mut out = Contexts::default();
+        let mut out = Contexts { main, ..Contexts::default() };
         for vertex in &graph.vertices {
             match &vertex.op {
-                Op::Local(Local { folder: None, .. }) => {
+                Op::Local(Local { folder: None, .. }) if out.main.is_none() => {
                     out.main = Some(ContextIndex::open(root, dockerfile)?);
                 }
                 Op::Local(Local { folder: Some(folder), .. }) if !out.named.contains_key(folder) => {

@@ -148,7 +148,7 @@ pub(crate) fn with_plan<R>(
     let model = BuildModel::new(&stages, build, images);
     let graph = BuildGraph::new(&model, images);
     assert_eq!(graph.errors, []);
-    let contexts = Contexts::open(&graph, &build.context, build.dockerfile.as_deref()).unwrap();
+    let contexts = Contexts::open(&graph, &build.context, build.dockerfile.as_deref(), None).unwrap();
     let plan = KeyPlan::new(&graph, &contexts);
     look(&model, &graph, &plan)
 }
