@@ -163,43 +163,43 @@ fn graph(format: &str) -> String {
 #[test]
 fn the_graph_for_a_person() {
     insta::assert_snapshot!(graph("human"), @r"
-Dockerfile: 3 stages, target 2
+    Dockerfile: 3 stages, target stage-2
 
-build  FROM golang:$V  line 2
-  ─▶ 2
+    build  FROM golang:$V  line 2
+      ─▶ stage-2
 
-docs  FROM alpine  line 4  never built for this target
+    docs  FROM alpine  line 4  never built for this target
 
-2  FROM scratch  line 5
-  ◀─ stage build  by COPY --from, line 6
-");
+    stage-2  FROM scratch  line 5
+      ◀─ stage build  by COPY --from, line 6
+    ");
 }
 
 #[test]
 fn the_graph_for_graphviz() {
     insta::assert_snapshot!(graph("dot"), @r##"
-digraph stages {
-  rankdir=LR;
-  node [shape=box, style=rounded];
-  s0 [label="build\nFROM golang:$V"];
-  s1 [label="docs\nFROM alpine", style="rounded,dashed"];
-  s2 [label="2\nFROM scratch"];
-  s0 -> s2 [label="COPY --from", style=dashed];
-}
-"##);
+    digraph stages {
+      rankdir=LR;
+      node [shape=box, style=rounded];
+      s0 [label="build\nFROM golang:$V"];
+      s1 [label="docs\nFROM alpine", style="rounded,dashed"];
+      s2 [label="stage-2\nFROM scratch"];
+      s0 -> s2 [label="COPY --from", style=dashed];
+    }
+    "##);
 }
 
 #[test]
 fn the_graph_for_markdown() {
     insta::assert_snapshot!(graph("mermaid"), @r##"
-flowchart LR
-  s0["build<br/>FROM golang:$V"]
-  s1["docs<br/>FROM alpine"]
-  s2["2<br/>FROM scratch"]
-  s0 -.->|COPY --from| s2
-  classDef unused stroke-dasharray: 5 5
-  class s1 unused
-"##);
+    flowchart LR
+      s0["build<br/>FROM golang:$V"]
+      s1["docs<br/>FROM alpine"]
+      s2["stage-2<br/>FROM scratch"]
+      s0 -.->|COPY --from| s2
+      classDef unused stroke-dasharray: 5 5
+      class s1 unused
+    "##);
 }
 
 #[test]
