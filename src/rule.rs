@@ -9,6 +9,7 @@ mod dockerignore_gap;
 mod duplicate_context_copy;
 mod ecosystem;
 mod leftovers;
+mod manifest_glob_flattened;
 mod missing_dockerignore;
 mod page;
 mod rust;
@@ -41,6 +42,7 @@ pub const ALL: &[&Rule] = &[
     &apt_update_split::RULE,
     &dockerignore_gap::RULE,
     &duplicate_context_copy::RULE,
+    &manifest_glob_flattened::RULE,
     &missing_dockerignore::RULE,
     &rust_dummy_build_stale::RULE,
     &rust_partial_touch::RULE,
