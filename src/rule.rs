@@ -4,6 +4,7 @@
 //! `src/rule/<name>.rs` with a `pub const RULE: Rule`; and its line in [`ALL`].
 
 mod apt_update_split;
+mod arg_baked_env;
 mod command;
 mod dockerignore_gap;
 mod duplicate_context_copy;
@@ -40,6 +41,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// Every rule, by name.
 pub const ALL: &[&Rule] = &[
     &apt_update_split::RULE,
+    &arg_baked_env::RULE,
     &dockerignore_gap::RULE,
     &duplicate_context_copy::RULE,
     &manifest_glob_flattened::RULE,

@@ -787,3 +787,296 @@ pub(super) const SOURCE_FOLDERS: &[&str] = &["src", "app", "source", "sources", 
 /// Folders in which installed dependencies lie.
 pub(super) const DEPENDENCY_FOLDERS: &[&str] =
     &["node_modules", "vendor", ".venv", "venv", "site-packages", "deps", ".yarn", "bundle", ".m2", ".nuget"];
+
+/// What a build argument of some name selects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deployment {
+    /// Where or for whom it runs.
+    Place,
+    /// Which environment it runs in.
+    Environment,
+    /// The address of another service.
+    Address,
+    /// A feature that is on or off.
+    Feature,
+    /// A setting that a front-end bundler writes into the bundle.
+    Bundled,
+}
+
+impl Deployment {
+    /// As in "selects …".
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Deployment::Place => "where or for whom the image runs",
+            Deployment::Environment => "the environment the image runs in",
+            Deployment::Address => "the address of a service",
+            Deployment::Feature => "a feature",
+            Deployment::Bundled => "a setting of the front end",
+        }
+    }
+}
+
+/// Words of names that say where or for whom something runs.
+pub(super) const PLACE_WORDS: &[&str] = &[
+    "MARKET",
+    "REGION",
+    "COUNTRY",
+    "TENANT",
+    "BRAND",
+    "CUSTOMER",
+    "DATACENTER",
+    "CURRENCY",
+    "FRANCHISE",
+    "TERRITORY",
+];
+
+/// Names of the environment. The modes of build tools (NODE_ENV, RAILS_ENV, MIX_ENV, …) decide what is installed and
+/// compiled, so they are build arguments with reason.
+pub(super) const ENVIRONMENT_NAMES: &[&str] = &[
+    "ENV",
+    "ENVIRONMENT",
+    "APP_ENV",
+    "APP_ENVIRONMENT",
+    "DEPLOY_ENV",
+    "DEPLOYMENT_ENV",
+    "DEPLOY_ENVIRONMENT",
+    "DEPLOYMENT_ENVIRONMENT",
+    "TARGET_ENV",
+    "TARGET_ENVIRONMENT",
+    "RUNTIME_ENV",
+    "RUNTIME_ENVIRONMENT",
+    "RUN_ENV",
+    "SERVER_ENV",
+    "SERVICE_ENV",
+    "STAGE",
+    "APP_STAGE",
+    "DEPLOY_STAGE",
+    "DEPLOYMENT_STAGE",
+    "TIER",
+    "DEPLOY_TIER",
+    "FLASK_ENV",
+    "DJANGO_ENV",
+    "GO_ENV",
+    "ASPNETCORE_ENVIRONMENT",
+    "DOTNET_ENVIRONMENT",
+    "SPRING_PROFILES_ACTIVE",
+    "SPRING_PROFILE",
+    "ACTIVE_PROFILE",
+    "CLUSTER",
+    "CLUSTER_NAME",
+    "DD_ENV",
+    "SENTRY_ENVIRONMENT",
+    "APP_PROFILE",
+];
+
+/// Words before ENV or ENVIRONMENT that make it something else: a mode of a build tool, a folder of programs.
+pub(super) const MODE_WORDS: &[&str] = &[
+    "NODE",
+    "RAILS",
+    "RACK",
+    "MIX",
+    "BUILD",
+    "BABEL",
+    "CONDA",
+    "VIRTUAL",
+    "VENV",
+    "EXECUTION",
+    "PYTHON",
+    "TEST",
+    "COMPOSER",
+    "JEKYLL",
+    "HUGO",
+    "ELEVENTY",
+    "WEBPACK",
+    "HANAMI",
+    "TOX",
+    "PIPENV",
+    "YARN",
+    "NPM",
+    "CARGO",
+    "JAVA",
+];
+
+/// Last words of names of addresses.
+pub(super) const ADDRESS_WORDS: &[&str] =
+    &["URL", "URI", "HOST", "HOSTNAME", "ENDPOINT", "DOMAIN", "ORIGIN", "FQDN", "DSN", "ADDR", "ADDRESS"];
+
+/// Words that make such a name the address of a service, and not of a download.
+pub(super) const SERVICE_WORDS: &[&str] = &[
+    "API",
+    "APP",
+    "BACKEND",
+    "FRONTEND",
+    "PUBLIC",
+    "SERVER",
+    "SERVICE",
+    "SITE",
+    "AUTH",
+    "OAUTH",
+    "OIDC",
+    "SSO",
+    "LOGIN",
+    "GRAPHQL",
+    "WS",
+    "WEBSOCKET",
+    "SOCKET",
+    "DATABASE",
+    "DB",
+    "POSTGRES",
+    "MYSQL",
+    "REDIS",
+    "MONGO",
+    "MONGODB",
+    "KAFKA",
+    "RABBITMQ",
+    "AMQP",
+    "ELASTICSEARCH",
+    "SENTRY",
+    "GATEWAY",
+    "WEB",
+    "CDN",
+    "ASSET",
+    "ASSETS",
+    "CALLBACK",
+    "WEBHOOK",
+    "PAYMENT",
+    "PAYMENTS",
+    "ACCOUNTS",
+    "SEARCH",
+    "BFF",
+    "RPC",
+    "GRPC",
+    "COLLECTOR",
+    "OTEL",
+    "BASE",
+];
+
+/// Beginnings of names that bundlers write into what they make.
+pub(super) const BUNDLED_PREFIXES: &[&str] = &[
+    "NEXT_PUBLIC_",
+    "VITE_",
+    "REACT_APP_",
+    "VUE_APP_",
+    "NUXT_PUBLIC_",
+    "NUXT_ENV_",
+    "GATSBY_",
+    "EXPO_PUBLIC_",
+    "NG_APP_",
+];
+
+/// Words of names that are about the build itself: versions, where packages come from, the machine, the user.
+pub(super) const BUILD_WORDS: &[&str] = &[
+    "VERSION",
+    "VER",
+    "VERSIONS",
+    "COMMIT",
+    "SHA",
+    "SHA256",
+    "REF",
+    "REVISION",
+    "REV",
+    "BRANCH",
+    "TAG",
+    "DATE",
+    "TIMESTAMP",
+    "CREATED",
+    "CHECKSUM",
+    "DIGEST",
+    "HASH",
+    "ARCH",
+    "PLATFORM",
+    "OS",
+    "PROXY",
+    "UID",
+    "GID",
+    "USER",
+    "GROUP",
+    "HOME",
+    "PATH",
+    "DIR",
+    "DIRECTORY",
+    "FOLDER",
+    "FILE",
+    "IMAGE",
+    "REGISTRY",
+    "MIRROR",
+    "DOWNLOAD",
+    "DOWNLOADS",
+    "REPO",
+    "REPOS",
+    "REPOSITORY",
+    "INDEX",
+    "PACKAGE",
+    "PACKAGES",
+    "SOURCE",
+    "SRC",
+    "GIT",
+    "GITHUB",
+    "GITLAB",
+    "VCS",
+    "PYPI",
+    "NPM",
+    "MAVEN",
+    "APT",
+    "APK",
+    "PIP",
+    "NEXUS",
+    "ARTIFACTORY",
+    "TARBALL",
+    "TGZ",
+    "TAR",
+    "ZIP",
+    "JAR",
+    "INSTALL",
+    "INSTALLER",
+    "BUILD",
+    "BUILDER",
+    "TOKEN",
+    "PASSWORD",
+    "SECRET",
+    "KEY",
+    "LICENSE",
+    "DOC",
+    "DOCS",
+    "HOMEPAGE",
+    "CERT",
+    "CI",
+    "CHANNEL",
+    "RELEASE",
+];
+
+/// Programs that fetch from an address while the image is built.
+pub(super) const DOWNLOADERS: &[&str] = &[
+    "curl", "wget", "git", "aria2c", "pip", "pip3", "npm", "apt-get", "apk", "rsync", "scp", "ftp", "svn",
+    "conda",
+];
+
+/// Programs that bundle a front end, alone or as the runner of a script of that name.
+pub(super) const BUNDLERS: &[&str] = &[
+    "npm",
+    "yarn",
+    "pnpm",
+    "bun",
+    "npx",
+    "vite",
+    "next",
+    "nuxt",
+    "nuxi",
+    "ng",
+    "react-scripts",
+    "gatsby",
+    "webpack",
+    "turbo",
+    "nx",
+    "vue-cli-service",
+    "expo",
+];
+
+/// Options by which a compiler or build tool takes a value or a profile into what it makes.
+pub(super) const COMPILED_OPTIONS: &[(&str, &[&str])] = &[
+    ("go", &["-ldflags", "--ldflags"]),
+    ("mvn", &["-P"]),
+    ("mvnw", &["-P"]),
+    ("gradle", &["-P"]),
+    ("gradlew", &["-P"]),
+];

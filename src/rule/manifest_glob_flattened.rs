@@ -101,7 +101,7 @@ fn finding(
 fn landings<'c>(context: &'c ContextIndex, source: &Transfer<'_, '_>) -> Vec<Landing<'c>> {
     let Ok(selection) = context.select(&source.selector) else { return Vec::new() };
     let pattern: Vec<&str> = source.path.split('/').filter(|p| !p.is_empty()).collect();
-    let inner = pattern.split_last().is_some_and(|(_, folders)| folders.iter().any(|p| has_wildcard(p)));
+    let inner = pattern.split_last().is_some_and(|(_, folders)| folders.iter().any(has_wildcard));
     let wild = has_wildcard(&source.path);
     let mut out = Vec::new();
     for entry in selection.entries().filter(|e| e.is_file()) {
