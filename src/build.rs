@@ -5,6 +5,7 @@
 //! that a target needs; keys are made of those. Nothing is hashed here.
 
 pub mod lower;
+pub mod mapping;
 pub mod model;
 pub mod process;
 pub mod remote;

@@ -5,6 +5,8 @@
 
 mod apt_update_split;
 mod arg_baked_env;
+mod cache_mount_output_lost;
+mod cache_mount_stale_output;
 mod command;
 mod dockerignore_gap;
 mod duplicate_context_copy;
@@ -42,6 +44,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub const ALL: &[&Rule] = &[
     &apt_update_split::RULE,
     &arg_baked_env::RULE,
+    &cache_mount_output_lost::RULE,
+    &cache_mount_stale_output::RULE,
     &dockerignore_gap::RULE,
     &duplicate_context_copy::RULE,
     &manifest_glob_flattened::RULE,

@@ -6,7 +6,7 @@
 use super::model::Run;
 use super::state::State;
 use crate::context::path::clean_str;
-use crate::syntax::shell::{Connector, ShellCommand, ShellWord};
+use crate::syntax::shell::{Connector, Script, ShellCommand, ShellWord};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -59,7 +59,11 @@ struct Shell {
 
 /// The commands of a RUN in the order of their execution; none where no POSIX shell runs.
 pub fn processes<'s>(run: &'s Run<'_>, state: &'s State) -> Vec<Process<'s>> {
-    let Some(script) = run.script() else { return Vec::new() };
+    run.script().map(|script| of_script(script, state)).unwrap_or_default()
+}
+
+/// The commands of a script that starts in a state.
+pub fn of_script<'s>(script: &'s Script, state: &'s State) -> Vec<Process<'s>> {
     let cwd = Some(Rc::from(clean_str(&state.cwd).as_str()));
     let shell = Shell { depth: 0, before: None, cwd, variables: Rc::default() };
     let mut follower = Follower { state, shells: vec![shell], out: Vec::new(), iterations: 0 };

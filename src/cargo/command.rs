@@ -229,7 +229,7 @@ impl CargoCommand {
                     joined => Some(Value { text: joined.to_owned(), ..argument.value.clone() }),
                 };
                 (letter.to_owned(), value)
-            } else if VALUED.contains(&text.as_str()) {
+            } else if VALUED.contains(&text.as_str()) && !(text == "--bin" && self.makes_package()) {
                 (text.clone(), arguments.next().map(|a| a.value))
             } else {
                 (text.clone(), None)
@@ -281,6 +281,11 @@ impl CargoCommand {
             }
             _ => self.operands.push(written.clone()),
         }
+    }
+
+    /// `cargo new --bin NAME`: there the option has no value.
+    fn makes_package(&self) -> bool {
+        matches!(self.verb, Verb::New | Verb::Init)
     }
 
     fn set_profile(&mut self, name: String) {

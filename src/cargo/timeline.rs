@@ -9,6 +9,7 @@
 use super::command::{CargoCommand, Mode, Verb};
 use super::find::{Find, FindAction};
 use super::workspace::{Sources, TargetKind, Workspace};
+use crate::build::mapping::{Covers, Mapping, covers};
 use crate::build::model::{Action, BuildModel, Copy, CopySource, MountKind, Run, Step, is_below};
 use crate::build::process::{PathValue, Process, processes};
 use crate::context::path::{clean_str, has_wildcard, path_match};
@@ -50,9 +51,9 @@ impl Crate {
                 if self.kind == TargetKind::Bin && name != package
                     || matches!(self.kind, TargetKind::Example) =>
             {
-                format!("{} `{name}` of `{package}`", self.kind.name())
+                format!("the {} `{name}` of `{package}`", self.kind.name())
             }
-            (Some(package), _) => format!("{} of `{package}`", self.kind.name()),
+            (Some(package), _) => format!("the {} of `{package}`", self.kind.name()),
             _ => format!("`{}`", self.shown),
         }
     }
@@ -130,10 +131,8 @@ pub struct MountedBuild {
 
 /// Follows all stages. `sources` are the files of the build context, if it could be walked.
 pub fn follow(model: &BuildModel<'_>, sources: Option<&Sources<'_>>) -> Timeline {
-    // A context without manifests tells nothing about the crates of the image.
-    let sources = sources.filter(|s| s.manifest_dirs().next().is_some());
     let mut follower = Follower {
-        sources,
+        sources: sources.filter(|s| brings_manifests(model, s)),
         roots: Vec::new(),
         workspaces: HashMap::new(),
         clock: 0,
@@ -143,7 +142,7 @@ pub fn follow(model: &BuildModel<'_>, sources: Option<&Sources<'_>>) -> Timeline
     if !mentions_cargo(model) {
         return follower.out;
     }
-    if let Some(sources) = sources {
+    if let Some(sources) = follower.sources {
         let mut roots: Vec<String> = sources.settings().map(str::to_owned).collect();
         for dir in sources.manifest_dirs() {
             roots.extend(sources.targets_in(dir).into_iter().map(|t| t.path));
@@ -172,6 +171,27 @@ pub fn mentions_cargo(model: &BuildModel<'_>) -> bool {
         }
         _ => false,
     })
+}
+
+/// Whether some instruction brings a manifest of the context. If none does, it is not the context of this Dockerfile, and
+/// tells nothing about the crates of the image.
+fn brings_manifests(model: &BuildModel<'_>, sources: &Sources<'_>) -> bool {
+    let manifests: Vec<String> =
+        sources.manifest_dirs().map(|dir| clean_str(&format!("/{dir}/Cargo.toml"))).collect();
+    let selects =
+        |map: &Mapping, pattern: &str| manifests.iter().any(|m| map.destination(pattern, m).is_some());
+    !manifests.is_empty()
+        && model.steps().any(|step| match &step.action {
+            Action::Copy(copy) if copy.from.is_none() => {
+                let map = Mapping::of(copy);
+                copy.paths().any(|(_, pattern)| selects(&map, &pattern))
+            }
+            Action::Run(run) => run.mounts.iter().filter(|m| m.is_context()).any(|m| {
+                let map = Mapping::of_mount(&m.path);
+                selects(&map, &clean_str(&format!("/{}", m.source)))
+            }),
+            _ => false,
+        })
 }
 
 /// What a file holds.
@@ -373,7 +393,7 @@ impl Follower<'_> {
     /// Files of the context.
     fn bring(&mut self, state: &mut State, map: &Mapping, pattern: &str, span: Span, at: u32) {
         if self.sources.is_none() {
-            map.guess(state, pattern, span, at);
+            guess(map, state, pattern, span, at);
             if brings_sources(pattern) {
                 state.brought.push(Brought { at, span, dest: map.dest.clone() });
             }
@@ -1189,36 +1209,6 @@ fn same_path(pattern: &str, path: &str, glob: bool) -> bool {
     pattern == path || (glob && path_match(pattern, path).unwrap_or(false))
 }
 
-/// How a path, or a pattern of paths, relates to a file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Covers {
-    /// It is the file.
-    Itself,
-    /// It is a directory above it.
-    Above,
-    No,
-}
-
-fn covers(pattern: &PathValue, path: &str) -> Covers {
-    if !pattern.glob {
-        return match is_below(path, &pattern.path) {
-            true if path == pattern.path => Covers::Itself,
-            true => Covers::Above,
-            false => Covers::No,
-        };
-    }
-    let count = pattern.path.matches('/').count();
-    let head = match path.match_indices('/').nth(count) {
-        Some((end, _)) => path.get(..end).unwrap_or(path),
-        None => path,
-    };
-    match path_match(&pattern.path, head).unwrap_or(false) {
-        true if head.len() == path.len() => Covers::Itself,
-        true => Covers::Above,
-        false => Covers::No,
-    }
-}
-
 fn put(state: &mut State, path: &str, content: Content, time: Time, writer: Span, at: u32) {
     if path.ends_with(".rs")
         || !matches!(content, Content::Written(_))
@@ -1347,116 +1337,61 @@ fn touch(state: &mut State, process: &Process<'_>, before: Option<&Process<'_>>,
     }
 }
 
-// Where files go.
+// Where files go without a context.
 
-/// How an instruction maps paths of its source to paths in the image.
-struct Mapping {
-    /// Cleaned.
-    dest: String,
-    /// The destination is a directory whatever the source is.
-    folder: bool,
-    parents: bool,
-    exclude: Vec<String>,
-}
-
-impl Mapping {
-    fn of(copy: &Copy<'_>) -> Self {
-        Self {
-            dest: clean_str(&copy.dest),
-            folder: copy.dest.ends_with('/') || copy.dest.ends_with("/.") || copy.sources.len() > 1,
-            parents: copy.parents,
-            exclude: copy.exclude.clone(),
-        }
-    }
-
-    fn of_mount(path: &str) -> Self {
-        Self { dest: clean_str(path), folder: false, parents: false, exclude: Vec::new() }
-    }
-
-    /// Where a file of the source tree lands, if the pattern selects it. Both absolute in their tree.
-    fn destination(&self, pattern: &str, file: &str) -> Option<String> {
-        let value = PathValue { path: pattern.to_owned(), glob: has_wildcard(pattern), slash: false };
-        let count = if pattern == "/" { 0 } else { pattern.matches('/').count() };
-        let covered = if pattern == "/" { Covers::Above } else { covers(&value, file) };
-        let rest = match covered {
-            Covers::No => return None,
-            Covers::Itself => None,
-            Covers::Above => {
-                let end = file.match_indices('/').nth(count).map_or(0, |(end, _)| end);
-                file.get(end..)
-            }
+/// What an instruction brings, as far as the Dockerfile alone tells: manifests by their names, and sources where
+/// a file was before.
+fn guess(map: &Mapping, state: &mut State, pattern: &str, span: Span, at: u32) {
+    let name = pattern.rsplit('/').next().unwrap_or_default();
+    let fits = |file: &str| name == file || (has_wildcard(name) && path_match(name, file).unwrap_or(false));
+    let folder = pattern.strip_suffix(name).unwrap_or("/");
+    if fits("Cargo.toml") && !matches!(name, "*" | "") {
+        let source = format!("{folder}Cargo.toml");
+        let to = if map.parents {
+            format!("{}/{source}", map.dest)
+        } else if map.folder || has_wildcard(name) {
+            format!("{}/Cargo.toml", map.dest)
+        } else {
+            map.dest.clone()
         };
-        if !self.exclude.is_empty() {
-            let matcher = crate::context::pattern::Matcher::new(&self.exclude).ok()?;
-            let name = rest.unwrap_or(file).trim_start_matches('/');
-            if matcher.covers(name.as_bytes()).is_ok_and(|d| d.matched) {
-                return None;
-            }
-        }
-        let to = match rest {
-            _ if self.parents => format!("{}/{file}", self.dest),
-            Some(rest) => format!("{}/{rest}", self.dest),
-            None if self.folder => format!("{}/{}", self.dest, file.rsplit('/').next().unwrap_or_default()),
-            None => self.dest.clone(),
-        };
-        Some(clean_str(&to))
+        put(
+            state,
+            &clean_str(&to),
+            Content::Context(Rc::from(clean_str(&source).as_str())),
+            Time::Context,
+            span,
+            at,
+        );
     }
-
-    /// What an instruction brings, as far as the Dockerfile alone tells: manifests by their names, and sources where
-    /// a file was before.
-    fn guess(&self, state: &mut State, pattern: &str, span: Span, at: u32) {
-        let name = pattern.rsplit('/').next().unwrap_or_default();
-        let fits =
-            |file: &str| name == file || (has_wildcard(name) && path_match(name, file).unwrap_or(false));
-        let folder = pattern.strip_suffix(name).unwrap_or("/");
-        if fits("Cargo.toml") && !matches!(name, "*" | "") {
-            let source = format!("{folder}Cargo.toml");
-            let to = if self.parents {
-                format!("{}/{source}", self.dest)
-            } else if self.folder || has_wildcard(name) {
-                format!("{}/Cargo.toml", self.dest)
-            } else {
-                self.dest.clone()
-            };
-            put(
-                state,
-                &clean_str(&to),
-                Content::Context(Rc::from(clean_str(&source).as_str())),
-                Time::Context,
-                span,
-                at,
-            );
-        }
-        if name.ends_with(".rs") && !has_wildcard(name) {
-            let to = if self.folder { format!("{}/{name}", self.dest) } else { self.dest.clone() };
-            put(state, &clean_str(&to), Content::Context(Rc::from(pattern)), Time::Context, span, at);
-            return;
-        }
-        let last = self.dest.rsplit('/').next().unwrap_or_default();
-        // `COPY src ./` spreads what is in `src`.
-        let spreads = !self.parents && matches!(name, "src" | "crates" | "bin" | "lib") && name != last;
-        for (path, file) in state.files.iter_mut().filter(|(path, _)| is_below(path, &self.dest)) {
-            let rest = path.strip_prefix(self.dest.trim_end_matches('/')).unwrap_or(path);
-            let source = if self.parents {
-                if !is_below(rest, pattern) {
-                    continue;
-                }
-                rest.to_owned()
-            } else if has_wildcard(name) {
-                // One level of names: `*`, `*.rs`.
-                let first = rest.trim_start_matches('/').split('/').next().unwrap_or_default();
-                if !fits(first) || rest.matches('/').count() > 1 {
-                    continue;
-                }
-                format!("{folder}{first}")
-            } else if spreads || (name.contains('.') && name != "." && !name.starts_with('.')) {
+    if name.ends_with(".rs") && !has_wildcard(name) {
+        let to = if map.folder { format!("{}/{name}", map.dest) } else { map.dest.clone() };
+        put(state, &clean_str(&to), Content::Context(Rc::from(pattern)), Time::Context, span, at);
+        return;
+    }
+    let last = map.dest.rsplit('/').next().unwrap_or_default();
+    // `COPY src ./` spreads what is in `src`.
+    let spreads = !map.parents && matches!(name, "src" | "crates" | "bin" | "lib") && name != last;
+    for (path, file) in state.files.iter_mut().filter(|(path, _)| is_below(path, &map.dest)) {
+        let rest = path.strip_prefix(map.dest.trim_end_matches('/')).unwrap_or(path);
+        let source = if map.parents {
+            if !is_below(rest, pattern) {
                 continue;
-            } else {
-                format!("{}{rest}", pattern.trim_end_matches('/'))
-            };
-            let content = Content::Context(Rc::from(clean_str(&source).as_str()));
-            *file = File { content, time: Time::Context, writer: span, written: at };
-        }
+            }
+            rest.to_owned()
+        } else if has_wildcard(name) {
+            // One level of names: `*`, `*.rs`.
+            let first = rest.trim_start_matches('/').split('/').next().unwrap_or_default();
+            if !fits(first) || rest.matches('/').count() > 1 {
+                continue;
+            }
+            format!("{folder}{first}")
+        } else if spreads || (name.contains('.') && name != "." && !name.starts_with('.')) {
+            continue;
+        } else {
+            format!("{}{rest}", pattern.trim_end_matches('/'))
+        };
+        let content = Content::Context(Rc::from(clean_str(&source).as_str()));
+        *file = File { content, time: Time::Context, writer: span, written: at };
     }
 }
 

@@ -11,9 +11,9 @@ fn check(cx: &Cx<'_>, out: &mut Vec<Finding>) {
     for found in cx.cargo().stale.iter().filter(|s| s.cured.is_empty()) {
         let build = &found.build;
         let message = format!(
-            "a cold build ships the placeholder of the {}: {} the time of the build context, which is older than the \
+            "a cold build ships the placeholder of {}: {} the time of the build context, which is older than the \
              placeholder's compilation, so cargo takes that for up to date",
-            rust::titles(&found.stale).trim_start_matches("the "),
+            rust::titles(&found.stale),
             match found.stale.as_slice() {
                 [_] => format!("{} keeps", rust::roots(&found.stale)),
                 _ => format!("{} keep", rust::roots(&found.stale)),

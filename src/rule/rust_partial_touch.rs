@@ -17,7 +17,7 @@ fn check(cx: &Cx<'_>, out: &mut Vec<Finding>) {
             ),
         };
         let mut message = format!(
-            "a cold build ships the placeholder of the {}: cargo compiles {} again{rescued}, but {} neither touched nor \
+            "a cold build ships the placeholder of {}: cargo compiles {} again{rescued}, but {} neither touched nor \
              cleaned, and {} on nothing that is",
             rust::titles(&found.stale),
             rust::roots(&found.cured),
