@@ -299,6 +299,7 @@ impl Build {
         let folder = &self.invocation.context;
         let mut contexts = Contexts::open(&graph, folder, self.dockerfile().as_deref(), context)
             .map_err(|e| self.context_error(&e))?;
+        contexts.check(&graph).map_err(|e| self.context_error(&e))?;
         change(&model, &mut contexts)?;
         let plan = KeyPlan::with_detail(&graph, &contexts, detail);
         look(&Planned { model: &model, graph: &graph, contexts: &contexts, plan: &plan })

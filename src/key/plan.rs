@@ -42,6 +42,21 @@ impl Contexts {
         Ok(out)
     }
 
+    /// Fails if sending what the operations need would fail: a pattern that is refused when it is first tried, or
+    /// something unreadable that no pattern leaves out.
+    pub fn check(&self, graph: &BuildGraph<'_>) -> Result<(), ContextError> {
+        for vertex in &graph.vertices {
+            let Op::Local(local) = &vertex.op else { continue };
+            // A context that could be sent as a whole can be sent in part.
+            if let Some(index) =
+                self.of(local).filter(|i| i.problem().is_some() || local.follow_paths.is_some())
+            {
+                index.view(local.follow_paths.as_deref())?;
+            }
+        }
+        Ok(())
+    }
+
     fn of(&self, local: &Local) -> Option<&ContextIndex> {
         match &local.folder {
             None => self.main.as_ref(),

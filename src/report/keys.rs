@@ -350,7 +350,8 @@ fn person_step(
             None => {
                 let below = preview.graph.vertices.get(input.vertex);
                 let parent = preview.plan.steps.get(input.vertex);
-                if let (Some(below), Some(parent)) = (below, parent) {
+                if let (Some(below), Some(parent)) = (below.filter(|b| !matches!(b.op, Op::Local(_))), parent)
+                {
                     // The step right above needs no words.
                     let above =
                         preview.line_of(below).is_some_and(|l| below.stage == vertex.stage && l.0 <= line);
