@@ -24,6 +24,8 @@ struct Index {
     manager: &'static SystemManager,
     /// Where it was fetched.
     span: Span,
+    /// By what.
+    fetched: String,
     /// The instruction.
     instruction: u32,
     /// Whether that RUN only fetched it.
@@ -36,6 +38,8 @@ struct Index {
 
 struct Install {
     span: Span,
+    /// From the program to the verb.
+    shown: String,
     instruction: u32,
     command: String,
 }
@@ -44,9 +48,11 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
     let mut seen = HashSet::new();
     for stage in &cx.model.stages {
         let mut indexes: Vec<Index> = Vec::new();
-        for step in cx.model.lineage_steps(stage.index) {
-            follow(step, &mut indexes);
-        }
+        let steps = || cx.model.lineage_steps(stage.index);
+        steps().filter(|step| !is_triggered_run(step)).for_each(|step| follow(step, &mut indexes));
+        // Triggers run after all of it, in the build that continues with this image.
+        let triggers = steps().filter(|step| step.stage == stage.index && is_triggered_run(step));
+        triggers.for_each(|step| follow(step, &mut indexes));
         for mut index in indexes {
             // What an inherited stage does has been said there.
             index.uses.retain(|used| seen.insert((index.span, used.span)));
@@ -62,7 +68,6 @@ fn follow(step: &Step<'_>, indexes: &mut Vec<Index>) {
             Some(script) => (script, Some(run)),
             None => return,
         },
-        // A trigger runs after everything here, in the build that continues with this image.
         Action::Config if is_triggered_run(step) => {
             trigger = shell::script_of(step.instruction);
             (&trigger, None)
@@ -90,6 +95,7 @@ fn follow(step: &Step<'_>, indexes: &mut Vec<Index>) {
             indexes.push(Index {
                 manager: found.manager,
                 span: found.span,
+                fetched: words::within(command, found.span),
                 instruction: here,
                 alone: keep && !others,
                 mount: if found.installs && found.manager.name == "apk" && command.has_flag(&["--no-cache"]) {
@@ -104,8 +110,12 @@ fn follow(step: &Step<'_>, indexes: &mut Vec<Index>) {
         let newest = indexes.iter_mut().rev().find(|index| index.manager.name == found.manager.name);
         let Some(index) = newest.filter(|_| found.installs && !hidden) else { continue };
         if index.instruction != here && index.mount == mount {
-            let instruction = here;
-            index.uses.push(Install { span: found.span, instruction, command: words::of_command(command) });
+            index.uses.push(Install {
+                span: found.span,
+                shown: words::within(command, found.span),
+                instruction: here,
+                command: words::of_command(command),
+            });
         }
     }
 }
@@ -132,9 +142,7 @@ fn mount_of(run: Option<&Run<'_>>, manager: &SystemManager) -> Option<String> {
 
 fn finding(cx: &Cx<'_>, index: &Index) -> Option<Finding> {
     let (first, rest) = index.uses.split_first()?;
-    let fetched = cx.file.text(index.span);
-    let fetched = words::joined(&fetched);
-    let program = words::joined(&cx.file.text(first.span));
+    let (fetched, program) = (&index.fetched, &first.shown);
     let line = cx.line(index.span);
     let message = format!(
         "`{program}` uses the package index of line {line}, and that step stays CACHED when this one changes: \

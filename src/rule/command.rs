@@ -152,6 +152,8 @@ pub(super) struct Install<'c> {
     pub command: &'c ShellCommand,
     /// Where it works: absolute.
     pub folder: String,
+    /// The folder the command itself runs in, if a `cd` before it chose that.
+    pub moved: Option<String>,
     /// Manifests that it names: absolute.
     pub files: Vec<String>,
     /// From the program to the verb.
@@ -262,6 +264,7 @@ fn installed_by<'c>(
         }
         Some(found)
     };
+    let moved = (folder != clean_str(&state.cwd)).then(|| folder.to_owned());
     let folder = match values(installer.folder_options)?.first() {
         Some(to) => inside(Some(folder), to)?,
         None => folder.to_owned(),
@@ -297,7 +300,7 @@ fn installed_by<'c>(
     let first = command.words.first()?.span;
     let last = taken.checked_sub(1).and_then(|n| words.get(n)).map_or(first, |w| w.span);
     let span = if last.start >= first.start { first.to(last) } else { command.span };
-    Some(Install { installer, command, folder, files, span })
+    Some(Install { installer, command, folder, moved, files, span })
 }
 
 /// Whether pip would take a word for a file or a folder.

@@ -38,6 +38,7 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
         }
     }
     let mut told: HashSet<Span> = HashSet::new();
+    let mut pairs: HashSet<(usize, usize)> = HashSet::new();
     // The last stage is the one that people ship.
     for copy in broad.iter().rev() {
         let Some(raw) = &copy.raw else { continue };
@@ -51,11 +52,14 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
                 true if other.stage > copy.stage => continue,
                 true => None,
                 false => match product(cx, other.stage, &shipped) {
-                    Some(span) => Some(span),
+                    Some(found) => Some(found),
                     None => continue,
                 },
             };
             told.insert(copy.transfer.span);
+            if !pairs.insert((copy.stage, other.stage)) {
+                break;
+            }
             findings.push(finding(cx, copy, other, *raw, product));
             break;
         }
@@ -99,8 +103,8 @@ fn raw(cx: &Cx<'_>, transfer: &Transfer<'_, '_>, shipped: &BTreeSet<usize>) -> O
     None
 }
 
-/// Where the image takes what a stage made, other than an empty marker that only forces the stage to run.
-fn product(cx: &Cx<'_>, stage: usize, shipped: &BTreeSet<usize>) -> Option<Span> {
+/// Where the image takes what a stage made, and from which stage that continues it; other than an empty marker that only forces the stage to run.
+fn product(cx: &Cx<'_>, stage: usize, shipped: &BTreeSet<usize>) -> Option<(Span, usize)> {
     for part in shipped {
         let Some(node) = cx.graph.stages.get(*part) else { continue };
         for used in node.uses.iter().filter(|u| u.kind != UseKind::From) {
@@ -116,7 +120,7 @@ fn product(cx: &Cx<'_>, stage: usize, shipped: &BTreeSet<usize>) -> Option<Span>
                 _ => false,
             });
             if !empty {
-                return Some(step.map_or(used.span, |s| s.instruction.span));
+                return Some((step.map_or(used.span, |s| s.instruction.span), from));
             }
         }
     }
@@ -192,7 +196,7 @@ fn finding(
     copy: &Broad<'_, '_>,
     other: &Broad<'_, '_>,
     raw: Option<Span>,
-    product: Option<Span>,
+    product: Option<(Span, usize)>,
 ) -> Finding {
     let label = |stage: usize| cx.graph.stages.get(stage).map_or_else(String::new, |s| s.label());
     let (stage, line) = (label(other.stage), cx.line(other.transfer.span));
@@ -203,7 +207,7 @@ fn finding(
     };
     let shown = copy.transfer.shown();
     let message = match product {
-        Some(span) => format!(
+        Some((span, _)) => format!(
             "`{shown}` ships {what} raw, although stage `{stage}` takes the same files on line {line} and the image \
              gets its result on line {}: the source enters the image twice",
             cx.line(span)
@@ -217,16 +221,17 @@ fn finding(
         copy.transfer.step.instruction.flags.iter().map(|f| format!("{} ", cx.file.text(f.span))).collect();
     let (from, to) = (&other.transfer.dest, &copy.transfer.dest);
     let help = match product {
-        Some(_) => format!(
-            "let the source enter once: write `COPY {flags}--from={stage} {from} {to}` in place of this line, or copy \
-             only files that the stage does not take"
+        Some((_, last)) => format!(
+            "let the source enter once: write `COPY {flags}--from={} {from} {to}` in place of this line, or copy \
+             only files that the stage does not take",
+            label(last)
         ),
         None => "delete this line, or copy only files that the earlier stage does not take".to_owned(),
     };
     let mut finding = Finding::at(&RULE, cx, copy.transfer.span, message)
         .label("the raw files, a second time")
         .also(other.transfer.span, format!("stage `{stage}` takes them here"));
-    if let Some(span) = product {
+    if let Some((span, _)) = product {
         finding = finding.also(span, "its result is copied here");
     }
     if let Some(span) = raw {

@@ -167,7 +167,7 @@ impl LeftoverKind {
 
 /// A file or folder that tools leave behind in a source tree.
 pub(super) struct Leftover {
-    /// Its name; `*` stands for any characters.
+    /// Its name; one `*` may stand for any characters.
     pub name: &'static str,
     /// Whether it is a folder.
     pub folder: bool,
@@ -299,7 +299,6 @@ pub(super) const LEFTOVERS: &[Leftover] = {
         // programs that ran
         file("*.log", Log, Name),
         file("*.pid", Log, Usual),
-        file("core.[0-9]*", Log, Usual),
         file("*.hprof", Log, Name),
         file("*.sqlite3", Log, Usual),
         // editors and systems
@@ -368,7 +367,7 @@ pub(super) struct Installer {
     pub locks: &'static [&'static str],
     /// What it fetches stays in a cache mount as a whole, so that a later run with that mount costs little.
     pub kept_by_mount: bool,
-    /// Options for an install without the source, and the command that completes it.
+    /// Options for an install without the source, and the command that completes it (empty: the same without them).
     pub split: Option<(&'static str, &'static str)>,
 }
 
@@ -570,7 +569,7 @@ pub(super) const INSTALLERS: &[Installer] = &[
         not_with: &["--offline"],
         manifests: &["pyproject.toml"],
         locks: &["uv.lock", ".python-version"],
-        split: Some(("--no-install-project", "uv sync")),
+        split: Some(("--no-install-project", "")),
         ..INSTALLER
     },
     Installer {
@@ -581,7 +580,7 @@ pub(super) const INSTALLERS: &[Installer] = &[
         folder_options: &["-C", "--directory", "--project", "-P"],
         manifests: &["pyproject.toml"],
         locks: &["poetry.lock", "poetry.toml"],
-        split: Some(("--no-root", "poetry install")),
+        split: Some(("--no-root", "")),
         not_with: &["--dry-run"],
         ..INSTALLER
     },
@@ -593,7 +592,7 @@ pub(super) const INSTALLERS: &[Installer] = &[
         folder_options: &["-p", "--project"],
         manifests: &["pyproject.toml"],
         locks: &["pdm.lock"],
-        split: Some(("--no-self", "pdm install")),
+        split: Some(("--no-self", "")),
         ..INSTALLER
     },
     Installer {

@@ -3,7 +3,6 @@
 use super::ecosystem::{LEFTOVERS, Leftover, LeftoverKind, Proof, SAMPLE_FOLDERS};
 use super::transfer::Transfer;
 use crate::context::ContextIndex;
-use crate::context::path::path_match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use std::collections::{BTreeMap, HashSet};
 
@@ -71,13 +70,23 @@ impl<'c> Judge<'c> {
 
     /// What a transfer takes of them, folders as a whole, by path.
     pub(super) fn taken(&self, transfer: &Transfer<'_, '_>) -> Vec<Found> {
+        // Who copies a folder of build output means what is in it.
+        let meant = |part: &str| LEFTOVERS.iter().any(|l| l.folder && matches(l.name, part.as_bytes()));
+        if transfer.spelled_parts().any(meant) {
+            return Vec::new();
+        }
         let Ok(selection) = self.context.select(&transfer.selector) else { return Vec::new() };
         let mut found: BTreeMap<Vec<u8>, Found> = BTreeMap::new();
+        // Folders that are none, so that each is asked about once.
+        let mut clean: HashSet<&[u8]> = HashSet::new();
         for entry in selection.entries() {
             let (files, bytes) = (u64::from(entry.is_file()), entry.size);
             for (end, name) in transfer.below(entry) {
                 let path = entry.path.get(..end).unwrap_or_default();
                 let folder = end < entry.path.len() || entry.is_dir();
+                if folder && clean.contains(path) {
+                    continue;
+                }
                 if let Some(known) = found.get_mut(path) {
                     known.files += files;
                     known.bytes += bytes;
@@ -86,6 +95,9 @@ impl<'c> Judge<'c> {
                 if let Some(leftover) = self.leftover(path, name, folder) {
                     found.insert(path.to_vec(), Found { leftover, path: path.to_vec(), files, bytes });
                     break;
+                }
+                if folder {
+                    clean.insert(path);
                 }
             }
         }
@@ -139,8 +151,16 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// Patterns here have one `*` at most, and names no `/`.
 fn matches(pattern: &str, name: &[u8]) -> bool {
-    pattern.as_bytes() == name || (pattern.contains('*') && path_match(pattern, name).unwrap_or(false))
+    match pattern.split_once('*') {
+        None => pattern.as_bytes() == name,
+        Some((head, tail)) => {
+            name.len() >= head.len() + tail.len()
+                && name.starts_with(head.as_bytes())
+                && name.ends_with(tail.as_bytes())
+        }
+    }
 }
 
 /// The .gitignore in the root of the context.

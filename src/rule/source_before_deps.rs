@@ -294,7 +294,7 @@ fn node_needs_source(text: &str, install: &Install<'_>) -> bool {
 
 fn finding(cx: &Cx<'_>, copy: &Transfer<'_, '_>, late: &[&Late<'_, '_>]) -> Option<Finding> {
     let (first, rest) = late.split_first()?;
-    let command = words::joined(&cx.file.text(first.install.span));
+    let command = words::within(first.install.command, first.install.span);
     let message = format!(
         "every edit of a file that `{}` takes makes `{command}` on line {} install all dependencies again, although \
          it needs {} only",
@@ -308,9 +308,13 @@ fn finding(cx: &Cx<'_>, copy: &Transfer<'_, '_>, late: &[&Late<'_, '_>]) -> Opti
     }
     let last = copy.shown();
     lines.push(last);
-    let completed: Vec<&str> =
-        late.iter().filter_map(|l| l.install.installer.split).map(|(_, then)| then).collect();
-    lines.extend(completed.iter().map(|then| format!("RUN {then}")));
+    for one in late {
+        match one.install.installer.split {
+            Some((_, "")) => lines.push(format!("RUN {}", placed(&one.install))),
+            Some((_, then)) => lines.push(format!("RUN {then}")),
+            None => {}
+        }
+    }
     let mut seen = HashSet::new();
     lines.retain(|line| seen.insert(line.clone()));
     let mut finding = Finding::at(&RULE, cx, copy.span, message)
@@ -348,7 +352,7 @@ fn advice(copy: &Transfer<'_, '_>, late: &Late<'_, '_>) -> Vec<String> {
     let alone =
         matches!(&late.step.action, Action::Run(run) if run.script().is_some_and(|s| s.commands.len() == 1));
     let options = install.installer.split.map(|(options, _)| options).filter(|o| !late.shown.contains(o));
-    let command = words::shortened(&words::of_command(install.command), 100);
+    let command = placed(install);
     let run = match (alone, named || options.is_none()) {
         (true, true) => late.shown.clone(),
         _ => format!("RUN {command}"),
@@ -356,5 +360,14 @@ fn advice(copy: &Transfer<'_, '_>, late: &Late<'_, '_>) -> Vec<String> {
     match options {
         Some(options) => vec![first, format!("{run} {options}")],
         None => vec![first, run],
+    }
+}
+
+/// The command alone, in the folder it runs in.
+fn placed(install: &Install<'_>) -> String {
+    let command = words::shortened(&words::of_command(install.command), 100);
+    match &install.moved {
+        Some(folder) => format!("cd {folder} && {command}"),
+        None => command,
     }
 }

@@ -42,6 +42,11 @@ impl Transfer<'_, '_> {
         }
     }
 
+    /// The parts of the path that the source itself spells.
+    pub(super) fn spelled_parts(&self) -> impl Iterator<Item = &str> {
+        self.path.split('/').filter(|p| !p.is_empty()).take(self.spelled())
+    }
+
     /// The parts of the path of a taken entry that the source does not spell.
     pub(super) fn below<'e>(&self, entry: &'e Entry) -> impl Iterator<Item = (usize, &'e [u8])> + use<'e> {
         let path: &'e [u8] = &entry.path;

@@ -1,5 +1,6 @@
 //! Short forms of instructions and commands for messages.
 
+use crate::source::Span;
 use crate::syntax::Instruction;
 use crate::syntax::shell::ShellCommand;
 
@@ -15,6 +16,12 @@ pub(super) fn of_instruction(instruction: &Instruction) -> String {
 pub(super) fn of_command(command: &ShellCommand) -> String {
     let words: Vec<&str> = command.words.iter().map(|w| w.raw.as_str()).collect();
     joined(&words.join(" "))
+}
+
+/// The words of a command that stand in a part of it, also where they are strings of an exec form.
+pub(super) fn within(command: &ShellCommand, span: Span) -> String {
+    let inside = command.words.iter().filter(|w| span.start <= w.span.start && w.span.end <= span.end);
+    joined(&inside.map(|w| w.raw.as_str()).collect::<Vec<_>>().join(" "))
 }
 
 /// Every run of blanks, line ends and joined lines is one blank.
