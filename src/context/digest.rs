@@ -77,47 +77,78 @@ fn counts(name: &[u8]) -> bool {
             || name.starts_with(b"com.apple."))
 }
 
-/// Adds a file's content. False if it cannot be opened: then it arrives empty, and BuildKit says nothing.
-pub(crate) fn add_file(hash: &mut Sha256, path: &Path, buffer: &mut Vec<u8>) -> io::Result<bool> {
-    let Ok(mut file) = File::open(path) else { return Ok(false) };
+/// The digest of a regular file on the disk, and whether it could be opened. If not it arrives empty, and BuildKit
+/// says nothing.
+pub(crate) fn file(entry: &Entry, path: &Path, buffer: &mut Vec<u8>) -> io::Result<(Hash, bool)> {
+    let Ok(mut file) = File::open(path) else {
+        return Ok((header(entry, &extended(path)?).finalize().into(), false));
+    };
+    let mut hash = header(entry, &extended_of_open(&file)?);
     buffer.resize(BUFFER, 0);
+    let mut done = 0;
     loop {
         match file.read(buffer) {
-            Ok(0) => return Ok(true),
-            Ok(n) => hash.update(buffer.get(..n).unwrap_or_default()),
+            Ok(0) => break,
+            Ok(n) => {
+                hash.update(buffer.get(..n).unwrap_or_default());
+                done += n as u64;
+                // As much as the walk has seen: asking once more for the end costs as much as reading a small file.
+                if done == entry.size {
+                    break;
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
+    Ok((hash.finalize().into(), true))
 }
 
 /// The extended attributes of a file that the transfer carries, by name. A file system without any has none.
+#[cfg(target_os = "linux")]
 pub(crate) fn extended(path: &Path) -> io::Result<Extended> {
-    #[cfg(target_os = "linux")]
-    {
-        use std::os::unix::ffi::OsStrExt as _;
-        let names = match xattr::list(path) {
-            Ok(names) => names,
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(Extended::new()),
-            // Gone since the walk: the open that follows will find out.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Extended::new()),
-            Err(error) => return Err(error),
-        };
-        let mut out = Extended::new();
-        for name in names {
-            if !counts(name.as_bytes()) {
-                continue;
-            }
-            // What cannot be read is left out, as there.
-            if let Ok(Some(value)) = xattr::get(path, &name) {
-                out.insert(name.as_bytes().to_vec(), value);
-            }
+    counted(xattr::list(path), |name| xattr::get(path, name))
+}
+
+/// The same of an open file, without another look for its path.
+#[cfg(target_os = "linux")]
+fn extended_of_open(file: &File) -> io::Result<Extended> {
+    use xattr::FileExt as _;
+    counted(file.list_xattr(), |name| file.get_xattr(name))
+}
+
+#[cfg(target_os = "linux")]
+fn counted(
+    names: io::Result<xattr::XAttrs>,
+    get: impl Fn(&std::ffi::OsStr) -> io::Result<Option<Vec<u8>>>,
+) -> io::Result<Extended> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let names = match names {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(Extended::new()),
+        // Gone since the walk: who reads the file will find out.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Extended::new()),
+        Err(error) => return Err(error),
+    };
+    let mut out = Extended::new();
+    for name in names {
+        if !counts(name.as_bytes()) {
+            continue;
         }
-        Ok(out)
+        // What cannot be read is left out, as there.
+        if let Ok(Some(value)) = get(&name) {
+            out.insert(name.as_bytes().to_vec(), value);
+        }
     }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = path;
-        Ok(Extended::new())
-    }
+    Ok(out)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn extended(_: &Path) -> io::Result<Extended> {
+    Ok(Extended::new())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn extended_of_open(_: &File) -> io::Result<Extended> {
+    Ok(Extended::new())
 }

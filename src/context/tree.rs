@@ -397,16 +397,13 @@ impl Tree {
     pub(crate) fn file(&self, entry: &Entry, buffer: &mut Vec<u8>) -> Result<FileRecord, ContextError> {
         use sha2::Digest as _;
         let record = self.slot(entry).get_or_init(|| {
-            let place = self.place(entry);
-            let mut hash = self.open_header(entry, &place)?;
-            let opened = match &entry.memory {
+            let (hash, opened) = match &entry.memory {
                 Some(memory) => {
-                    hash.update(&memory.0);
-                    true
+                    (digest::header(entry, &memory.1).chain_update(&memory.0).finalize().into(), true)
                 }
-                None => digest::add_file(&mut hash, &place, buffer).map_err(Arc::new)?,
+                None => digest::file(entry, &self.place(entry), buffer).map_err(Arc::new)?,
             };
-            Ok(FileRecord { hash: hash.finalize().into(), opened })
+            Ok(FileRecord { hash, opened })
         });
         record.clone().map_err(|e| self.unreadable(entry, e))
     }
