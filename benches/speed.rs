@@ -158,6 +158,8 @@ static PILE: LazyLock<Pile> = LazyLock::new(|| {
     };
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pile");
     let _ = std::fs::remove_dir_all(&dir);
+    // A repository of its own: nothing above it may become the context of one of them.
+    std::fs::create_dir_all(dir.join(".git")).unwrap();
     for (n, text) in texts.iter().enumerate() {
         let folder = dir.join(format!("project-{n:04}"));
         std::fs::create_dir_all(&folder).unwrap();

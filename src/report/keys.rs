@@ -229,8 +229,10 @@ fn item<'p>(preview: &'p Preview<'_>, id: VertexId, vertex: &'p Vertex<'_>, key:
 fn listed(content: &Content, all: bool) -> Vec<(&str, u64)> {
     let mut paths: Vec<(&str, u64)> = content.paths.iter().map(|(p, n)| (p.as_str(), *n)).collect();
     if !all && paths.len() > HEAVIEST {
-        paths.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        let heavier = |a: &(&str, u64), b: &(&str, u64)| b.1.cmp(&a.1).then(a.0.cmp(b.0));
+        paths.select_nth_unstable_by(HEAVIEST, heavier);
         paths.truncate(HEAVIEST);
+        paths.sort_unstable_by(heavier);
     }
     paths
 }
