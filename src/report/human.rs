@@ -7,6 +7,7 @@ use crate::source::Span;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode};
 use std::fmt;
 use std::io::{self, Write};
+use textwrap::{WordSeparator, WordSplitter};
 
 /// Columns that text is wrapped to.
 const WIDTH: usize = 100;
@@ -24,6 +25,8 @@ impl Human {
             .with_links(links)
             .with_width(WIDTH)
             .with_break_words(false)
+            .with_word_separator(WordSeparator::AsciiSpace)
+            .with_word_splitter(WordSplitter::NoHyphenation)
             .with_context_lines(AROUND as usize)
             .with_show_related_as_nested(true)
             .without_syntax_highlighting();
