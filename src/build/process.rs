@@ -229,7 +229,8 @@ impl<'s> Process<'s> {
                 Some(value) => {
                     out.text.push_str(&value.text);
                     out.known &= value.known;
-                    out.glob |= value.glob && !word.quoted;
+                    // A loop over a pattern: each value is a file that it takes, quoted or not.
+                    out.glob |= value.glob;
                 }
                 None => {
                     out.text.push('$');

@@ -260,7 +260,17 @@ struct Compiled {
     writer: Span,
     cleaned: bool,
     /// Of the package and the target, if they are known.
-    names: (Option<String>, Option<String>),
+    names: Names,
+    /// It was reported as stale.
+    told: bool,
+}
+
+/// What files in the target directory are called after, as far as it is known.
+#[derive(Clone, Debug)]
+struct Names {
+    package: Option<String>,
+    target: Option<String>,
+    kind: TargetKind,
 }
 
 #[derive(Clone, Debug)]
@@ -320,6 +330,28 @@ struct Unit {
     dir: String,
     /// Indices of units that it needs.
     needs: Vec<usize>,
+}
+
+/// Stands for the hash in the names of artefacts.
+const HASH: &str = "0123456789abcdef";
+
+impl Names {
+    /// Files in `deps` without which cargo compiles the crate again, if they are known.
+    fn artifacts(&self) -> Option<Vec<String>> {
+        let name = self.target.as_ref().or(self.package.as_ref())?.replace('-', "_");
+        Some(match self.kind {
+            TargetKind::Lib => {
+                ["rlib", "so", "a", "rmeta"].iter().map(|e| format!("lib{name}-{HASH}.{e}")).collect()
+            }
+            _ => vec![format!("{name}-{HASH}")],
+        })
+    }
+}
+
+impl Unit {
+    fn names(&self) -> Names {
+        Names { package: self.package.clone(), target: self.name.clone(), kind: self.kind }
+    }
 }
 
 /// Cleaning that the current RUN did.
@@ -667,16 +699,12 @@ impl Follower<'_> {
                     let path = clean_str(&format!("{dir}/{name}"));
                     state.files.get(&path).is_some_and(|f| f.content != Content::Removed)
                 };
-                if command.verb == Verb::New || !there(state, "Cargo.toml") {
-                    put(
-                        state,
-                        &clean_str(&format!("{dir}/Cargo.toml")),
-                        Content::Written(at),
-                        Time::At(at),
-                        span,
-                        at,
-                    );
+                if command.verb == Verb::Init && there(state, "Cargo.toml") {
+                    // Cargo refuses to.
+                    return;
                 }
+                let manifest = clean_str(&format!("{dir}/Cargo.toml"));
+                put(state, &manifest, Content::Written(at), Time::At(at), span, at);
                 if command.verb == Verb::New || !(there(state, "src/main.rs") || there(state, "src/lib.rs")) {
                     let name = if command.lib { "src/lib.rs" } else { "src/main.rs" };
                     put(
@@ -760,12 +788,7 @@ impl Follower<'_> {
             let file = state.files.get(&clean_str(&format!("{dir}/Cargo.toml")))?;
             (file.content != Content::Removed).then(|| file.content.clone())
         };
-        let mut above = vec![base.clone()];
-        let mut at = base.as_str();
-        while at != "/" {
-            at = at.rsplit_once('/').map_or("/", |(a, _)| if a.is_empty() { "/" } else { a });
-            above.push(at.to_owned());
-        }
+        let above: Vec<String> = ancestors(&base).map(str::to_owned).collect();
         let nearest = above.iter().find_map(|dir| Some((dir.clone(), manifest_of(dir)?)));
         if let Some((dir, Content::Context(path))) = &nearest {
             let package =
@@ -809,7 +832,17 @@ impl Follower<'_> {
         mode: Mode,
         at: u32,
     ) {
-        let Some(project) = self.project(state, process, &command) else { return };
+        let Some(mut project) = self.project(state, process, &command) else { return };
+        if project.known.is_none() && project.manifest.is_none() {
+            // No manifest was seen, but a mount on a target directory tells where the workspace is.
+            let is_root = |dir: &&str| {
+                let target = clean_str(&format!("{dir}/target"));
+                session.run.mounts.iter().any(|m| m.kind == MountKind::Cache && m.path == target)
+            };
+            if let Some(root) = ancestors(&project.base).find(is_root) {
+                project.root = root.to_owned();
+            }
+        }
         let dir = target_dir(process, &command, &project.root);
         let place = session.place(&dir);
         let mut flags = command.flags.clone();
@@ -858,8 +891,12 @@ impl Follower<'_> {
                     (0..units.len()).filter(|i| verdicts.get(*i) == Some(&wanted)).collect()
                 };
                 let stale = pick(Verdict::Stale);
-                if !stale.is_empty() && key.mode_is_build {
-                    reported = true;
+                let told = |i: &usize| {
+                    units.get(*i).and_then(|u| record.units.get(&u.root)).is_some_and(|unit| unit.told)
+                };
+                let news = stale.iter().any(|i| !told(i));
+                reported = !stale.is_empty();
+                if news && key.mode_is_build {
                     let found = describe(
                         state,
                         record,
@@ -881,10 +918,10 @@ impl Follower<'_> {
                     .collect();
                 if let Some(record) = state.records.get_mut(index) {
                     record.units.extend(renewed);
-                    // Told once; what comes later compares with what is there now.
-                    for index in stale {
-                        if let Some(unit) = units.get(index) {
-                            record.units.remove(&unit.root);
+                    let roots = stale.iter().filter_map(|i| units.get(*i)).map(|u| &u.root);
+                    for root in roots.filter(|_| news && key.mode_is_build) {
+                        if let Some(unit) = record.units.get_mut(root) {
+                            unit.told = true;
                         }
                     }
                 }
@@ -1000,7 +1037,9 @@ impl Follower<'_> {
         }
         found.copies.sort();
         found.copies.dedup();
-        if !self.out.mounted.iter().any(|m| m.build.span == found.build.span) {
+        let twice =
+            |m: &MountedBuild| m.build.instruction == found.build.instruction && m.stale == found.stale;
+        if !self.out.mounted.iter().any(twice) {
             self.out.mounted.push(found);
         }
     }
@@ -1015,6 +1054,15 @@ struct Project {
     base: String,
     /// The workspace, and the directory of the nearest package in the context.
     known: Option<(Rc<Workspace>, String)>,
+}
+
+/// A directory and those above it.
+fn ancestors(dir: &str) -> impl Iterator<Item = &str> {
+    fn above<'p>(at: &&'p str) -> Option<&'p str> {
+        let (dir, _) = at.rsplit_once('/').filter(|_| *at != "/")?;
+        Some(if dir.is_empty() { "/" } else { dir })
+    }
+    std::iter::successors(Some(dir), above)
 }
 
 /// Variables that decide how crates are compiled.
@@ -1117,14 +1165,14 @@ impl Session<'_, '_> {
 impl Clean {
     fn reaches(&self, key: &Key, unit: Option<&Unit>) -> bool {
         match unit {
-            Some(unit) => self.reaches_named(key, Some(&(unit.package.clone(), unit.name.clone()))),
+            Some(unit) => self.reaches_named(key, Some(&unit.names())),
             None => self.reaches_named(key, None),
         }
     }
 
     /// Whether it makes cargo compile a crate of that compilation again. Names that are not known count as reached.
-    fn reaches_named(&self, key: &Key, names: Option<&(Option<String>, Option<String>)>) -> bool {
-        let package = names.and_then(|n| n.0.as_deref());
+    fn reaches_named(&self, key: &Key, names: Option<&Names>) -> bool {
+        let package = names.and_then(|n| n.package.as_deref());
         match &self.scope {
             Scope::Cargo { dir, profile, targets, packages } => {
                 *dir == key.dir
@@ -1133,7 +1181,7 @@ impl Clean {
                     && (packages.is_empty()
                         || package.is_none_or(|name| packages.iter().any(|p| names_package(p, name))))
             }
-            Scope::Removed(pattern) => removes(pattern, key, package, names.and_then(|n| n.1.as_deref())),
+            Scope::Removed(pattern) => removes(pattern, key, names),
             Scope::Found(find, mounts) => {
                 let here = mounts
                     .iter()
@@ -1143,14 +1191,8 @@ impl Clean {
                     Some(target) => format!("{dir}/{target}/{}", key.profile),
                     None => format!("{dir}/{}", key.profile),
                 });
-                let samples: Vec<String> = match names.and_then(|n| n.1.as_deref().or(n.0.as_deref())) {
-                    Some(name) => {
-                        let name = name.replace('-', "_");
-                        ["", "lib"]
-                            .iter()
-                            .map(|lib| format!("{folder}/deps/{lib}{name}-0123456789abcdef"))
-                            .collect()
-                    }
+                let samples = match names.and_then(Names::artifacts) {
+                    Some(files) => files.into_iter().map(|f| format!("{folder}/deps/{f}")).collect(),
                     None => vec![format!("{folder}/deps/x")],
                 };
                 samples.iter().any(|s| find.takes(s))
@@ -1167,7 +1209,7 @@ fn names_package(spec: &str, name: &str) -> bool {
 }
 
 /// Whether removing these paths makes cargo compile a crate again.
-fn removes(pattern: &PathValue, key: &Key, package: Option<&str>, name: Option<&str>) -> bool {
+fn removes(pattern: &PathValue, key: &Key, names: Option<&Names>) -> bool {
     if covers(pattern, &key.dir) != Covers::No {
         return true;
     }
@@ -1192,16 +1234,14 @@ fn removes(pattern: &PathValue, key: &Key, package: Option<&str>, name: Option<&
     let Some(entry) = rest.next() else {
         return fits(folder, "deps") || (fits(folder, ".fingerprint") && folder.starts_with('.'));
     };
-    let hash = "0123456789abcdef";
-    let samples: Vec<String> = if fits(folder, "deps") {
-        let Some(name) = name.or(package).map(|n| n.replace('-', "_")) else { return true };
-        vec![format!("{name}-{hash}"), format!("lib{name}-{hash}.rlib"), format!("lib{name}-{hash}.so")]
+    let samples = if fits(folder, "deps") {
+        names.and_then(Names::artifacts)
     } else if fits(folder, ".fingerprint") {
-        let Some(package) = package else { return true };
-        vec![format!("{package}-{hash}")]
+        names.and_then(|n| n.package.as_ref()).map(|package| vec![format!("{package}-{HASH}")])
     } else {
         return false;
     };
+    let Some(samples) = samples else { return true };
     samples.iter().any(|s| fits(entry, s))
 }
 
@@ -1576,7 +1616,8 @@ fn compiled(state: &State, unit: &Unit, at: u32) -> Option<Compiled> {
         at,
         writer: file.writer,
         cleaned: false,
-        names: (unit.package.clone(), unit.name.clone()),
+        names: unit.names(),
+        told: false,
     })
 }
 
