@@ -5,6 +5,7 @@ use crate::build::model::{Action, BuildModel, Step};
 use crate::build::state::is_secret;
 use crate::key::plan::{Content, ContentSource, KeyPlan, StepKey};
 use crate::source::SourceFile;
+use crate::stage::Base;
 use crate::syntax::Keyword;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -72,6 +73,17 @@ impl<'a> Preview<'a> {
                 _ => None,
             },
         }
+    }
+
+    /// The operation of a stage's base image; stages with the same base share it.
+    fn base_of(&self, stage: usize) -> Option<VertexId> {
+        let stage = self.model.graph.stages.get(stage)?;
+        let Base::Image(wanted) = &stage.base else { return None };
+        let platform = stage.platform.as_ref().unwrap_or(&self.model.graph.platform);
+        self.graph.vertices.iter().position(|v| match &v.op {
+            Op::Image { reference, .. } => reference == wanted && v.platform == *platform,
+            _ => false,
+        })
     }
 
     fn instruction_of(&self, vertex: &Vertex<'a>) -> &'static str {
@@ -269,9 +281,7 @@ pub fn human(out: &mut impl Write, preview: &Preview<'_>) -> io::Result<()> {
             stage.base_written,
             stage.from.line
         )?;
-        if let Some(id) = preview.graph.vertices.iter().position(|v| {
-            v.stage == Some(stage.index) && v.step.is_none() && matches!(v.op, Op::Image { .. })
-        }) {
+        if let Some(id) = preview.base_of(stage.index) {
             head(out, preview, id, stage.from.line, "FROM", &mut guesses)?;
         }
         let Some(model) = preview.model.stages.get(stage.index) else { continue };
@@ -285,8 +295,22 @@ pub fn human(out: &mut impl Write, preview: &Preview<'_>) -> io::Result<()> {
     }
     if !guesses.is_empty() {
         writeln!(out, "\n\x1b[33m~\x1b[0m not exact, because these are not known:")?;
+        // What is unknown of one thing is one line: `NAME (digest, environment)`.
+        let mut things: Vec<(&str, Vec<&str>)> = Vec::new();
         for guess in &guesses {
-            writeln!(out, "  {guess}")?;
+            let (thing, what) =
+                guess.strip_suffix(')').and_then(|g| g.rsplit_once(" (")).unwrap_or((guess, ""));
+            match things.iter_mut().find(|(t, _)| *t == thing) {
+                Some((_, list)) => list.push(what),
+                None => things.push((thing, vec![what])),
+            }
+        }
+        for (thing, mut list) in things {
+            let whole = list.contains(&"digest and environment");
+            list.retain(|w| !w.is_empty() && !(whole && *w == "environment"));
+            list.sort_by_key(|w| *w != "digest and environment");
+            let list = if list.is_empty() { String::new() } else { format!(": {}", list.join(", ")) };
+            writeln!(out, "  {}{list}", thing.strip_prefix("docker-image://").unwrap_or(thing))?;
         }
         if guesses.iter().any(|g| g.starts_with("docker-image://")) {
             writeln!(out, "  Give base images with `--image REF=PATH` (an OCI layout or an image config).")?;
@@ -356,8 +380,9 @@ fn person_step(
                 {
                     // The step right above needs no words.
                     let above =
-                        preview.line_of(below).is_some_and(|l| below.stage == vertex.stage && l.0 <= line);
-                    if !above || below.stage != vertex.stage {
+                        preview.line_of(below).is_some_and(|l| below.stage == vertex.stage && l.0 <= line)
+                            || vertex.stage.and_then(|s| preview.base_of(s)) == Some(input.vertex);
+                    if !above {
                         let what = clipped(&below.name, 60);
                         writeln!(
                             out,
