@@ -262,6 +262,17 @@ impl Build {
         (!stdin).then(|| self.file.path.clone())
     }
 
+    /// Says for which platform keys are shown, if several are asked for.
+    pub fn warn_of_platforms(&self, err: &mut impl std::io::Write) -> std::io::Result<()> {
+        if let [first, rest @ ..] = self.invocation.platforms.as_slice()
+            && !rest.is_empty()
+        {
+            let rest = rest.join(", ");
+            writeln!(err, "showing the build for {first}; ask with `--platform` for {rest}")?;
+        }
+        Ok(())
+    }
+
     /// Reads the base images that the command line names.
     pub fn images(&self) -> Result<Images, CliError> {
         let mut images = Images::default();

@@ -4,6 +4,7 @@ use super::{CliError, Exit};
 use crate::report::{Human, Sources};
 use anstream::{AutoStream, ColorChoice};
 use std::io::{BufWriter, IsTerminal, Write};
+use std::sync::mpsc;
 
 /// Options of every command.
 #[derive(Debug, clap::Args)]
@@ -91,5 +92,46 @@ impl Console {
             let _ = writeln!(self.err, "\x1b[36;1mhelp\x1b[0m: {help}");
         }
         Exit::Failed
+    }
+}
+
+/// Says on a terminal that work goes on, if it takes longer than a person likes to wait without a word. Dropping it
+/// takes the line away.
+pub(super) struct Busy {
+    done: Option<mpsc::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Busy {
+    /// Starts the clock. In a pipe nothing is ever shown.
+    pub(super) fn with(what: &'static str) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self { done: None, thread: None };
+        }
+        let (done, over) = mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let started = std::time::Instant::now();
+            let mut wait = std::time::Duration::from_millis(500);
+            let mut err = std::io::stderr();
+            while over.recv_timeout(wait) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _ = write!(err, "\r\x1b[K{what} … {:.0} s", started.elapsed().as_secs_f32());
+                let _ = err.flush();
+                wait = std::time::Duration::from_secs(1);
+            }
+            if started.elapsed() >= std::time::Duration::from_millis(500) {
+                let _ = write!(err, "\r\x1b[K");
+                let _ = err.flush();
+            }
+        });
+        Self { done: Some(done), thread: Some(thread) }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.done.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }

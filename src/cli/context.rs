@@ -1,6 +1,7 @@
 //! `layerlint context`
 
 use super::build::{asked_dockerfile, check_context};
+use super::console::Busy;
 use super::{BuildArgs, CliError, Console, Exit};
 use crate::context::ContextIndex;
 use crate::finding::Problem;
@@ -37,11 +38,13 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
     let dockerfile = asked_dockerfile(&invocation)?;
     let refused =
         |error: &_| CliError::Problems { problems: vec![Problem::context(error)], files: Vec::new() };
+    let busy = Busy::with("walking the build context");
     let index =
         ContextIndex::open(&invocation.context, dockerfile.as_deref()).map_err(|error| refused(&error))?;
     if let Some(problem) = index.problem() {
         return Err(refused(problem));
     }
+    drop(busy);
     let format = match args.format {
         Format::Human => ContextFormat::Human { files: args.files },
         Format::Json => ContextFormat::Json,

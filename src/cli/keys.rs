@@ -1,6 +1,7 @@
 //! `layerlint keys`
 
 use super::build::Planned;
+use super::console::Busy;
 use super::{BuildArgs, CliError, Console, Exit, Format};
 use crate::key::plan::Detail;
 use crate::key::saved::State;
@@ -28,11 +29,14 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> {
     let build = args.build.load()?;
     let detail = if args.save.is_some() { Detail::Entries } else { Detail::Files };
+    build.warn_of_platforms(&mut console.err)?;
+    let busy = Busy::with("reading the build context");
     build.planned(
         None,
         detail,
         |_, _| Ok(()),
         |planned| {
+            drop(busy);
             let &Planned { model, graph, contexts, plan } = planned;
             let ignore = contexts.main.as_ref().and_then(|c| c.ignore.as_ref());
             let preview = Preview {

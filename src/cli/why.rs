@@ -1,5 +1,6 @@
 //! `layerlint why`
 
+use super::console::Busy;
 use super::state::{Edit, live_state};
 use super::{BuildArgs, CliError, Console, Exit, Format};
 use crate::key::change::{Comparison, Note};
@@ -48,7 +49,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> {
     let mut notes = Vec::new();
+    let busy = Busy::with("reading both sides");
     let (before, after, since) = sides(args, &mut notes)?;
+    drop(busy);
     let mut comparison = Comparison::new(&before, &after);
     comparison.notes.append(&mut notes);
     let why = Why { after: &after, comparison: &comparison, since, all_files: args.files };
