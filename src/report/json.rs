@@ -20,6 +20,9 @@ struct Item<'a> {
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     help: Option<&'a str>,
+    /// The page of the rule; left out as long as the project has no address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
     #[serde(flatten)]
     place: Place<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,6 +126,7 @@ fn item<'a>(finding: &'a Finding, place: &impl Fn(&Label) -> Option<Range>) -> I
         severity: finding.severity,
         message: &finding.message,
         help: finding.help.as_deref(),
+        url: page_address(finding.rule),
         place: Place { path: &finding.primary.file, range: place(&finding.primary) },
         stage: finding.stage.as_deref(),
         related: finding.related.iter().map(related).collect(),
@@ -145,4 +149,10 @@ fn failure<'a>(problem: &'a Problem, place: &impl Fn(&Label) -> Option<Range>) -
         message: &problem.message,
         help: problem.help.as_deref(),
     }
+}
+
+/// Where the page of a rule can be read, from `repository` of the manifest.
+fn page_address(rule: &str) -> Option<String> {
+    const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
+    (!REPOSITORY.is_empty()).then(|| format!("{REPOSITORY}/blob/main/rules/{rule}.md"))
 }

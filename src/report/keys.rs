@@ -307,7 +307,7 @@ pub fn human(out: &mut impl Write, preview: &Preview<'_>) -> io::Result<()> {
         }
         for (thing, mut list) in things {
             let whole = list.contains(&"digest and environment");
-            list.retain(|w| !w.is_empty() && !(whole && *w == "environment"));
+            list.retain(|w| !(w.is_empty() || (whole && *w == "environment")));
             list.sort_by_key(|w| *w != "digest and environment");
             let list = if list.is_empty() { String::new() } else { format!(": {}", list.join(", ")) };
             writeln!(out, "  {}{list}", thing.strip_prefix("docker-image://").unwrap_or(thing))?;
