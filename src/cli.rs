@@ -1,6 +1,7 @@
 //! The command line: clap types, one file per command, wiring. The only room that knows clap; it holds no logic.
 
 mod build;
+mod cache;
 mod check;
 mod console;
 mod context;
@@ -60,6 +61,8 @@ enum Command {
     Why(why::Args),
     /// What is in the build context, what is left out, and which pattern decided it?
     Context(context::Args),
+    /// Will this exported cache hit, and does it hold what its keys promise?
+    Cache(cache::Args),
     /// Which stages are there, how do they feed each other, which are never built?
     Graph(graph::Args),
     /// What rules are there; what is this rule, why does it hurt, how is it fixed?
@@ -106,6 +109,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Keys(args) => keys::run(&args, &mut console),
         Command::Why(args) => why::run(&args, &mut console),
         Command::Context(args) => context::run(&args, &mut console),
+        Command::Cache(args) => cache::run(&args, &mut console),
         Command::Graph(args) => graph::run(&args, &mut console),
         Command::Rules(args) => rules::run(&args, &mut console),
     };

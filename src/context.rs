@@ -28,7 +28,9 @@ pub use error::{ContextError, IgnoreError, SelectError};
 pub use ignorefile::{IgnoreFile, Pattern};
 pub use selector::{Selector, content_digest, dedupe, selector_digest};
 pub use tree::{Entry, EntryKind, Extended, MemoryEntry, RootRecord, Tree};
-pub use view::{Checksum, Selection, View};
+pub use view::{Checksum, Placed, Selection, View};
+
+pub(crate) use tree::system_path;
 
 use pattern::{Matcher, PatternError};
 use tree::Verdict;

@@ -7,6 +7,7 @@ pub mod change;
 pub mod matching;
 pub mod operation;
 pub mod plan;
+pub mod promise;
 pub mod saved;
 
 mod content;

@@ -8,7 +8,8 @@
 //!              invoke (how it is built) ────┘      │       │
 //!              image  (what FROM resolves to) ─────┤       │
 //!              context (what Docker would send) ───┘       │
-//!              cargo (manifests of Rust workspaces) ───────┘
+//!              cargo (manifests of Rust workspaces) ───────┤
+//!              evidence (exported caches) ─────────────────┘
 //! ```
 //!
 //! `tests/rooms.rs` reads the `use crate::` lines and fails on an edge that points backwards.
@@ -17,6 +18,7 @@ pub mod build;
 pub mod cargo;
 pub mod cli;
 pub mod context;
+pub mod evidence;
 pub mod finding;
 pub mod image;
 pub mod invoke;

@@ -1,6 +1,7 @@
 //! What people and programs get to see. Each format is a small function over the same data; the only room that
 //! knows miette. It analyses nothing.
 
+pub mod cache;
 mod concise;
 mod context;
 mod excerpt;

@@ -408,6 +408,21 @@ impl Tree {
         record.clone().map_err(|e| self.unreadable(entry, e))
     }
 
+    /// The SHA-256 of a file's content alone; none if it cannot be opened.
+    pub(crate) fn plain(&self, entry: &Entry, buffer: &mut Vec<u8>) -> Result<Option<Hash>, ContextError> {
+        use sha2::Digest as _;
+        let mut hash = sha2::Sha256::new();
+        let opened = match &entry.memory {
+            Some(memory) => {
+                hash.update(&memory.0);
+                true
+            }
+            None => digest::add_file(&mut hash, &self.place(entry), buffer)
+                .map_err(|e| self.unreadable(entry, Arc::new(e)))?,
+        };
+        Ok(opened.then(|| hash.finalize().into()))
+    }
+
     /// The content of a regular file; none if it is longer than `limit`.
     pub(crate) fn content(&self, entry: &Entry, limit: u64) -> Result<Option<Vec<u8>>, ContextError> {
         use io::Read as _;

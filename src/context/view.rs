@@ -224,6 +224,20 @@ struct Item {
     place: Place,
     /// Whether a directory counts with all that is in it; else with its header.
     whole: bool,
+    /// What of the path is the source itself: what a wildcard stands for, or the path that was asked for.
+    source: usize,
+}
+
+/// An entry that is copied, in the terms of the copy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Placed<E> {
+    /// The source: the path that was asked for, or one that a wildcard stands for. With a leading `/`; the root is
+    /// empty.
+    pub source: BString,
+    /// The path below the source; empty for the source itself. A link at the source has been followed.
+    pub relative: BString,
+    /// The entry.
+    pub entry: E,
 }
 
 impl<'a> View<'a> {
@@ -382,6 +396,7 @@ impl<'a> View<'a> {
             include: Vec<bool>,
             exclude: Vec<bool>,
             included: bool,
+            source: usize,
         }
         let compile = |list: &[String]| -> Result<Option<Matcher>, SelectError> {
             if list.is_empty() {
@@ -439,6 +454,7 @@ impl<'a> View<'a> {
                         continue;
                     }
                 }
+                let mut of_source = wanted.len();
                 let relative = match &wildcard {
                     Ok(Some(wildcard)) => {
                         if !matched.as_ref().is_some_and(|m| below(m, &path)) {
@@ -447,6 +463,7 @@ impl<'a> View<'a> {
                             }
                             matched = Some(path.clone());
                         }
+                        of_source = matched.as_ref().map_or(0, Vec::len);
                         relative_to(matched.as_deref().unwrap_or_default(), &path)
                     }
                     Err(bad) => return Err(bad_wildcard(*bad)),
@@ -479,6 +496,7 @@ impl<'a> View<'a> {
                     include: flags.0.clone(),
                     exclude: flags.1.clone(),
                     included: false,
+                    source: of_source,
                 };
                 // A directory's recursive record is never listed, only its header.
                 let listed = ok && (is_header || !is_dir);
@@ -532,7 +550,7 @@ impl<'a> View<'a> {
             if key.is_empty() {
                 key.push(0);
             }
-            items.push(Item { path: header.path, key, place, whole });
+            items.push(Item { path: header.path, key, place, whole, source: header.source });
         }
         Ok(items)
     }
@@ -582,6 +600,50 @@ impl<'a> View<'a> {
     pub fn select(&self, selector: &Selector) -> Result<Selection<'a>, SelectError> {
         let resolved = self.resolve(selector)?;
         Ok(Selection::new(self.tree, self.taken(&resolved)))
+    }
+
+    /// Which entries a selector takes, and where below its source each of them lies; nothing is read. The root has no
+    /// entry.
+    pub fn placed(&self, selector: &Selector) -> Result<Vec<Placed<&'a Entry>>, SelectError> {
+        let mut out = Vec::new();
+        let below_place = |out: &mut Vec<Placed<&'a Entry>>, source: &[u8], place: Place| {
+            let skip = match place {
+                Place::Root => 0,
+                Place::Entry(at) => self.tree.entries.get(at).map_or(0, |e| e.path.len()),
+            };
+            for entry in self.everything_at(place).filter_map(|at| self.tree.entries.get(at)) {
+                let relative = entry.path.get(skip..).unwrap_or_default();
+                let relative = relative.strip_prefix(b"/").unwrap_or(relative).into();
+                out.push(Placed { source: source.into(), relative, entry });
+            }
+        };
+        match self.resolve(selector)? {
+            Resolved::Whole(place) => below_place(&mut out, &key_path(selector.path.as_bytes()), place),
+            Resolved::List(items) => {
+                for item in items {
+                    let (source, relative) = item.path.split_at(item.source.min(item.path.len()));
+                    match item.place {
+                        place if item.whole => below_place(&mut out, source, place),
+                        Place::Root => {}
+                        Place::Entry(at) => {
+                            let Some(entry) = self.tree.entries.get(at) else { continue };
+                            let relative = relative.strip_prefix(b"/").unwrap_or(relative).into();
+                            out.push(Placed { source: source.into(), relative, entry });
+                        }
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// The SHA-256 of a file's content as it arrives; none if the content does not travel although its size does.
+    pub fn content_digest(&self, entry: &Entry, buffer: &mut Vec<u8>) -> Result<Option<String>, ContextError> {
+        let hidden = self.find(&entry.path).is_some_and(|at| self.hides_content(at, entry));
+        if hidden {
+            return Ok(None);
+        }
+        Ok(self.tree.plain(entry, buffer)?.map(|hash| digest::text(&hash)))
     }
 
     // Hashing.

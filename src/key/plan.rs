@@ -57,7 +57,7 @@ impl Contexts {
         Ok(())
     }
 
-    fn of(&self, local: &Local) -> Option<&ContextIndex> {
+    pub(super) fn of(&self, local: &Local) -> Option<&ContextIndex> {
         match &local.folder {
             None => self.main.as_ref(),
             Some(folder) => self.named.get(folder),
@@ -327,7 +327,7 @@ impl Taken {
     }
 }
 
-fn selector(copy: &CopyAction) -> Selector {
+pub(super) fn selector(copy: &CopyAction) -> Selector {
     Selector {
         path: copy.src.clone(),
         wildcard: copy.tree,

@@ -59,7 +59,7 @@ impl<'a> Preview<'a> {
         }
     }
 
-    fn line_of(&self, vertex: &Vertex<'a>) -> Option<(u32, u32)> {
+    pub(super) fn line_of(&self, vertex: &Vertex<'a>) -> Option<(u32, u32)> {
         match self.step_of(vertex) {
             Some(step) => match step.position {
                 Some(at) => self.model.graph.document.instructions.get(at).map(|i| (i.line, i.end_line)),
@@ -86,7 +86,7 @@ impl<'a> Preview<'a> {
         })
     }
 
-    fn instruction_of(&self, vertex: &Vertex<'a>) -> &'static str {
+    pub(super) fn instruction_of(&self, vertex: &Vertex<'a>) -> &'static str {
         match self.step_of(vertex) {
             Some(step) if !vertex.internal && !is_source(&vertex.op) => step.instruction.keyword.name(),
             None if matches!(vertex.op, Op::Image { .. }) => Keyword::From.name(),
@@ -465,13 +465,13 @@ fn files(out: &mut impl Write, indent: &str, content: &Content, all: bool) -> io
 }
 
 /// The first twelve hexadecimal digits.
-fn short(digest: &str) -> &str {
+pub(super) fn short(digest: &str) -> &str {
     let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
     hex.get(..12).unwrap_or(hex)
 }
 
 /// The instruction in one line.
-fn summary(step: &Step<'_>) -> String {
+pub(super) fn summary(step: &Step<'_>) -> String {
     let text = String::from_utf8_lossy(&step.instruction.text.bytes);
     let mut words = text.split_whitespace();
     let keyword = words.next().unwrap_or_default().to_uppercase();
@@ -480,7 +480,7 @@ fn summary(step: &Step<'_>) -> String {
     clipped(&format!("{trigger}{keyword} {rest}"), 90)
 }
 
-fn clipped(text: &str, width: usize) -> String {
+pub(super) fn clipped(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
