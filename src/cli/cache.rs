@@ -79,7 +79,8 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
                 ignore_file: ignore.map(|i| i.file.name.clone()),
                 all_files: false,
             };
-            let answers = Answers { preview: &preview, cache: &cache, predictions: &predictions, audits: &audits };
+            let answers =
+                Answers { preview: &preview, cache: &cache, predictions: &predictions, audits: &audits };
             match args.format {
                 Format::Human => human(&mut console.out, &answers)?,
                 Format::Json => json(&mut console.out, &answers)?,

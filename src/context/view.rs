@@ -638,7 +638,11 @@ impl<'a> View<'a> {
     }
 
     /// The SHA-256 of a file's content as it arrives; none if the content does not travel although its size does.
-    pub fn content_digest(&self, entry: &Entry, buffer: &mut Vec<u8>) -> Result<Option<String>, ContextError> {
+    pub fn content_digest(
+        &self,
+        entry: &Entry,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Option<String>, ContextError> {
         let hidden = self.find(&entry.path).is_some_and(|at| self.hides_content(at, entry));
         if hidden {
             return Ok(None);

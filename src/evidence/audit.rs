@@ -176,7 +176,12 @@ impl Reader<'_> {
         }
         best.unwrap_or_else(|| {
             let reason = "there is no layer behind its record".to_owned();
-            StepAudit { vertex, record: records.first().copied(), layer: None, verdict: Verdict::NotChecked(reason) }
+            StepAudit {
+                vertex,
+                record: records.first().copied(),
+                layer: None,
+                verdict: Verdict::NotChecked(reason),
+            }
         })
     }
 
@@ -347,7 +352,9 @@ fn resolved(stack: &[Rc<Layer>], path: &[u8]) -> BString {
             out.push(b'/');
         }
         out.extend_from_slice(&part);
-        let Some(LayerEntry { kind: LayerKind::Symlink { target }, .. }) = look(stack, &out) else { continue };
+        let Some(LayerEntry { kind: LayerKind::Symlink { target }, .. }) = look(stack, &out) else {
+            continue;
+        };
         links += 1;
         if links > 255 {
             break;
@@ -425,7 +432,13 @@ fn differences(promise: &Promise, layer: &Layer, below: Option<&[Rc<Layer>]>) ->
                 Some((expected, found)) => (Change::Modified, Some(expected), Some(found)),
             },
         };
-        out.push(Difference { path: file.path.clone(), image_path: image_path(path), change, expected, found });
+        out.push(Difference {
+            path: file.path.clone(),
+            image_path: image_path(path),
+            change,
+            expected,
+            found,
+        });
     }
     let mut extra = |path: &BString, found: Option<String>| {
         out.push(Difference {
@@ -473,7 +486,9 @@ fn differences(promise: &Promise, layer: &Layer, below: Option<&[Rc<Layer>]>) ->
 fn unlike(file: &PromisedFile, copy: &PromisedCopy, entry: &LayerEntry) -> Option<(String, String)> {
     let kinds = || Some((name_of(&file.kind).to_owned(), name(&entry.kind).to_owned()));
     match (&file.kind, &entry.kind) {
-        (PromisedKind::File { digest: Some(want), .. }, LayerKind::File { digest: have, .. }) if want != have => {
+        (PromisedKind::File { digest: Some(want), .. }, LayerKind::File { digest: have, .. })
+            if want != have =>
+        {
             return Some((want.clone(), have.clone()));
         }
         (PromisedKind::File { .. }, LayerKind::File { .. }) => {}

@@ -95,15 +95,17 @@ impl ExportedCache {
         } else {
             return Err(EvidenceError::Kind {
                 path: path.to_path_buf(),
-                message: "it holds neither index.json (type=local, OCI layout) nor manifest.json (docker save)"
-                    .to_owned(),
+                message:
+                    "it holds neither index.json (type=local, OCI layout) nor manifest.json (docker save)"
+                        .to_owned(),
             });
         }
         let mut cache = reading.cache;
         if cache.manifests.is_empty() {
             return Err(EvidenceError::Kind {
                 path: path.to_path_buf(),
-                message: "there is an image in it but no cache; `--cache-to type=inline` would add one".to_owned(),
+                message: "there is an image in it but no cache; `--cache-to type=inline` would add one"
+                    .to_owned(),
             });
         }
         cache.check_loops()?;
@@ -120,7 +122,11 @@ impl ExportedCache {
             .iter()
             .map(|record| {
                 let has_result = record.results.iter().any(|r| !present || self.is_present(r));
-                if record.inputs.is_empty() { out.root(&record.digest, has_result) } else { out.push(has_result) }
+                if record.inputs.is_empty() {
+                    out.root(&record.digest, has_result)
+                } else {
+                    out.push(has_result)
+                }
             })
             .collect();
         for (record, to) in self.records.iter().zip(&ids) {
@@ -224,13 +230,15 @@ impl Reading {
             return self.node(index, "index.json".to_owned(), &mut Vec::new());
         }
         let is = |d: &Descriptor, wanted: &str| {
-            d.digest == wanted || d.names().any(|n| n == wanted || n.rsplit_once(':').is_some_and(|(_, t)| t == wanted))
+            d.digest == wanted
+                || d.names().any(|n| n == wanted || n.rsplit_once(':').is_some_and(|(_, t)| t == wanted))
         };
         let chosen: Vec<&Descriptor> = match reference {
             Some(wanted) => {
                 let found: Vec<&Descriptor> = index.manifests.iter().filter(|d| is(d, wanted)).collect();
                 if found.is_empty() {
-                    let known = index.manifests.iter().map(|d| d.names().next().unwrap_or(&d.digest).to_owned());
+                    let known =
+                        index.manifests.iter().map(|d| d.names().next().unwrap_or(&d.digest).to_owned());
                     return Err(EvidenceError::Reference {
                         path: self.cache.store.path.clone(),
                         wanted: wanted.to_owned(),
@@ -370,7 +378,8 @@ impl Reading {
             let Some(records) = config.cache else { continue };
             let diff_ids = config.rootfs.diff_ids;
             // Layers are stored unpacked here, so that they are called by the digests of their content.
-            let layers: Vec<(String, String)> = diff_ids.iter().cloned().zip(image.layers.iter().cloned()).collect();
+            let layers: Vec<(String, String)> =
+                diff_ids.iter().cloned().zip(image.layers.iter().cloned()).collect();
             if layers.len() != image.layers.len() || layers.iter().any(|(d, _)| !is_digest(d)) {
                 let message = "its layers are not those that its configuration lists";
                 return Err(EvidenceError::malformed(shortened(&image.config), message));
@@ -448,9 +457,8 @@ impl Reading {
             }
             self.cache.records.push(CacheRecordEntry { digest: record.digest, inputs, results });
         }
-        let shifted = layers
-            .into_iter()
-            .map(|l| CacheLayerEntry { parent: l.parent.map(|p| p + first_layer), ..l });
+        let shifted =
+            layers.into_iter().map(|l| CacheLayerEntry { parent: l.parent.map(|p| p + first_layer), ..l });
         self.cache.layers.extend(shifted);
         self.cache.manifests.push(CacheManifest { name, inline, records: record_count });
         Ok(())

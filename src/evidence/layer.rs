@@ -68,7 +68,12 @@ pub enum LayerKind {
 impl Layer {
     /// Reads a layer: plain, gzip or zstd. `digest` is what its bytes must hash to; `expected` is what it should
     /// hold when unpacked, in bytes, if that is known.
-    pub(super) fn read(store: &Store, name: &str, digest: &str, expected: u64) -> Result<Self, EvidenceError> {
+    pub(super) fn read(
+        store: &Store,
+        name: &str,
+        digest: &str,
+        expected: u64,
+    ) -> Result<Self, EvidenceError> {
         let Some((mut reader, hash, size)) = store.hashed(name)? else {
             return Err(EvidenceError::Missing { digest: digest.to_owned() });
         };
@@ -113,7 +118,8 @@ impl Layer {
 
 fn list(reader: impl io::BufRead, digest: &str, limit: u64) -> Result<Layer, EvidenceError> {
     let place = || format!("layer {digest}");
-    let damaged = |error: io::Error| EvidenceError::malformed(place(), format!("not a readable layer: {error}"));
+    let damaged =
+        |error: io::Error| EvidenceError::malformed(place(), format!("not a readable layer: {error}"));
     let (metered, meter) = Metered::new(unpacked(reader).map_err(damaged)?, limit);
     let too_large = |what, limit: String| EvidenceError::TooLarge { place: place(), what, limit };
     let fail = |error: io::Error| {
@@ -147,7 +153,12 @@ fn list(reader: impl io::BufRead, digest: &str, limit: u64) -> Result<Layer, Evi
     Ok(layer)
 }
 
-fn add(layer: &mut Layer, entry: &mut tar::Entry<'_, impl Read>, path: &[u8], target: &[u8]) -> io::Result<()> {
+fn add(
+    layer: &mut Layer,
+    entry: &mut tar::Entry<'_, impl Read>,
+    path: &[u8],
+    target: &[u8],
+) -> io::Result<()> {
     let kind = entry.header().entry_type();
     if kind.is_pax_global_extensions() {
         return Ok(());
@@ -155,9 +166,8 @@ fn add(layer: &mut Layer, entry: &mut tar::Entry<'_, impl Read>, path: &[u8], ta
     if path.starts_with(b"/") || path.split_str("/").any(|part| part == b"..") {
         layer.foreign.push(path.into());
     }
-    let inside = |path: &[u8]| -> BString {
-        clean([b"/", path].concat()).trim_start_with(|c| c == '/').into()
-    };
+    let inside =
+        |path: &[u8]| -> BString { clean([b"/", path].concat()).trim_start_with(|c| c == '/').into() };
     let path = inside(path);
     if path.is_empty() {
         return Ok(());
@@ -222,6 +232,9 @@ impl Layer {
     /// The same for a device.
     pub(super) fn refuse_device(path: &[u8], kind: &str, digest: &str) -> EvidenceError {
         let path = shortened(&path.to_str_lossy());
-        EvidenceError::malformed(format!("layer {digest}"), format!("{path} is a {kind}, which no COPY brings"))
+        EvidenceError::malformed(
+            format!("layer {digest}"),
+            format!("{path} is a {kind}, which no COPY brings"),
+        )
     }
 }

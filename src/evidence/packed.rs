@@ -40,9 +40,9 @@ pub(super) fn unpacked<'r, R: BufRead + 'r>(mut source: R) -> io::Result<Box<dyn
 }
 
 /// How many bytes something may unpack to: a bound that grows with what was sent, so that time does too. Real layers
-/// stay below a twentieth of it.
+/// stay below a tenth of it.
 pub(super) fn bound(packed: u64) -> u64 {
-    packed.saturating_mul(100).max(1 << 30)
+    packed.saturating_mul(200).max(256 << 20)
 }
 
 /// All frames of a zstd stream, skippable ones left out.

@@ -251,7 +251,8 @@ impl<'c> Search<'c> {
             return "the cache knows this step but has no layer for it (as with mode=min)".to_owned();
         }
         let layers = records().flat_map(|r| &r.results).flat_map(|r| self.cache.chain(r));
-        let missing = layers.filter_map(|l| self.cache.layers.get(l)).find(|l| !self.cache.store.has(&l.name));
+        let missing =
+            layers.filter_map(|l| self.cache.layers.get(l)).find(|l| !self.cache.store.has(&l.name));
         match missing {
             Some(layer) => format!("its layer cannot be loaded: blob {} is missing", layer.digest),
             None => "its layer cannot be loaded".to_owned(),
@@ -259,12 +260,15 @@ impl<'c> Search<'c> {
     }
 
     fn unsure(&self, id: VertexId, vertex: &Vertex<'_>, key: &StepKey) -> Cause {
-        if let (Op::Image { .. }, Some(name)) = (&vertex.op, key.unknown.first()) {
-            let detail = format!("{} is not known here", plain(name));
-            return cause(CauseKind::Base, detail);
+        if let (Op::Image { .. }, true) = (&vertex.op, key.op_digests.is_empty()) {
+            return cause(CauseKind::Base, "its digest is not known here");
         }
         if let Some(name) = vertex.unknown.first() {
-            return cause(CauseKind::Base, format!("depends on {}", plain(name)));
+            let (name, what) = taken_apart(name);
+            return cause(
+                CauseKind::Base,
+                format!("depends on the {what} of {name}, which is not known here"),
+            );
         }
         for input in &key.inputs {
             if input.content.is_some() {
@@ -274,7 +278,8 @@ impl<'c> Search<'c> {
             let unknown = self.plan.steps.get(input.vertex).map(|k| k.unknown.as_slice()).unwrap_or_default();
             match (unknown.first(), input.by_content) {
                 (Some(name), _) => {
-                    let detail = format!("reused if {} is what this cache was built on", plain(name));
+                    let name = taken_apart(name).0;
+                    let detail = format!("reused if {name} is still what this cache was built on");
                     return cause(CauseKind::Base, detail);
                 }
                 (None, true) => {
@@ -318,7 +323,8 @@ impl<'c> Search<'c> {
             let first = broken_at.get(&input.vertex).copied().unwrap_or(input.vertex);
             broken_at.insert(id, first);
             let name = self.graph.vertices.get(first).map(|v| v.name.as_str()).unwrap_or_default();
-            let own = if known_words { "" } else { "; no step of this cache has its words and variables either" };
+            let own =
+                if known_words { "" } else { "; no step of this cache has its words and variables either" };
             let is_image = matches!(self.graph.vertices.get(first).map(|v| &v.op), Some(Op::Image { .. }));
             let kind = if is_image { CauseKind::Base } else { CauseKind::Parent };
             let detail = format!("stands on `{name}`, which is not in this cache{own}");
@@ -336,8 +342,8 @@ impl<'c> Search<'c> {
             let roots = self.roots(&content_record_digest(&content.digest));
             if roots.is_empty() {
                 let detail = match content.files {
-                    1 => "its file is not in this cache as it is now",
-                    _ => "its files are not in this cache as they are now",
+                    1 => "this cache does not have its file as it is now",
+                    _ => "this cache does not have its files as they are now",
                 };
                 return cause(CauseKind::Content, detail);
             }
@@ -354,7 +360,11 @@ fn words(vertex: &Vertex<'_>, key: &StepKey) -> Option<String> {
     key.op_digests.first().map(|d| record_digest(d))
 }
 
-/// The name of something unknown without its scheme.
-fn plain(name: &str) -> &str {
-    name.strip_prefix("docker-image://").unwrap_or(name)
+/// The name of something unknown without its scheme, and what of it is not known.
+fn taken_apart(unknown: &str) -> (&str, &str) {
+    let name = unknown.strip_prefix("docker-image://").unwrap_or(unknown);
+    match name.rsplit_once(" (").and_then(|(name, what)| Some((name, what.strip_suffix(')')?))) {
+        Some((name, what)) => (name, what),
+        None => (name, "something"),
+    }
 }

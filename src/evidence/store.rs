@@ -71,7 +71,10 @@ impl Store {
     /// A file by its path in the folder or archive, with its size; none if it is not there.
     pub(super) fn file(&self, name: &str) -> Result<Option<(Box<dyn Read + '_>, u64)>, EvidenceError> {
         if safe(name.as_bytes()).is_none() {
-            return Err(EvidenceError::malformed(self.path.display().to_string(), leads_out(name.as_bytes())));
+            return Err(EvidenceError::malformed(
+                self.path.display().to_string(),
+                leads_out(name.as_bytes()),
+            ));
         }
         match &self.kind {
             Kind::Folder => {
@@ -80,9 +83,7 @@ impl Store {
                 match std::fs::metadata(&path) {
                     // A named pipe would never end, and a device hold more than the world.
                     Ok(metadata) if !metadata.is_file() => Err(fail(io::Error::other("not a regular file"))),
-                    Ok(metadata) => {
-                        Ok(Some((Box::new(File::open(&path).map_err(fail)?), metadata.len())))
-                    }
+                    Ok(metadata) => Ok(Some((Box::new(File::open(&path).map_err(fail)?), metadata.len()))),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                     Err(error) => Err(fail(error)),
                 }
@@ -188,8 +189,7 @@ fn index(reader: impl Read, name: &str, bound: u64) -> Result<Index, EvidenceErr
         let mut entry = entry.map_err(fail)?;
         let kind = entry.header().entry_type();
         let path = entry.path_bytes().into_owned();
-        let clean_path = safe(&path)
-            .ok_or_else(|| EvidenceError::malformed(name, leads_out(&path)))?;
+        let clean_path = safe(&path).ok_or_else(|| EvidenceError::malformed(name, leads_out(&path)))?;
         if files.len() + links.len() >= FILES {
             return Err(too_large("the number of its files", FILES.to_string()));
         }
@@ -232,7 +232,8 @@ pub(super) fn safe(path: &[u8]) -> Option<String> {
 }
 
 /// A blob as it is stored, hashed while it is read.
-pub(super) type BlobReader<'s> = (BufReader<Hashing<Box<dyn Read + 's>>>, std::rc::Rc<std::cell::RefCell<sha2::Sha256>>, u64);
+pub(super) type BlobReader<'s> =
+    (BufReader<Hashing<Box<dyn Read + 's>>>, std::rc::Rc<std::cell::RefCell<sha2::Sha256>>, u64);
 
 impl Store {
     /// A layer to be read once, with the hash of its bytes and its size.

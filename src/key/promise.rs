@@ -216,11 +216,14 @@ fn heredoc(copy: &CopyAction, path: &str, mode_of_file: i64, data: &[u8]) -> Pro
 fn may_be_archive(entry: &Entry, root: &std::path::Path) -> bool {
     use std::io::Read as _;
     let mut start = Vec::new();
-    let Ok(file) = std::fs::File::open(root.join(crate::context::system_path(&entry.path))) else { return false };
+    let Ok(file) = std::fs::File::open(root.join(crate::context::system_path(&entry.path))) else {
+        return false;
+    };
     if file.take(512).read_to_end(&mut start).is_err() {
         return false;
     }
-    const PACKED: [&[u8]; 4] = [&[0x1f, 0x8b, 0x08], b"BZh", &[0xfd, b'7', b'z', b'X', b'Z', 0], &[0x28, 0xb5, 0x2f, 0xfd]];
+    const PACKED: [&[u8]; 4] =
+        [&[0x1f, 0x8b, 0x08], b"BZh", &[0xfd, b'7', b'z', b'X', b'Z', 0], &[0x28, 0xb5, 0x2f, 0xfd]];
     PACKED.iter().any(|magic| start.starts_with(magic)) || is_tar_header(&start)
 }
 
@@ -229,6 +232,7 @@ fn is_tar_header(block: &[u8]) -> bool {
     let Some(stated) = block.get(148..156).filter(|_| block.len() == 512) else { return false };
     let text = stated.trim_with(|c| c == ' ' || c == '\0');
     let Some(stated) = text.to_str().ok().and_then(|t| u32::from_str_radix(t, 8).ok()) else { return false };
-    let sum: u32 = block.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) }).sum();
+    let sum: u32 =
+        block.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) }).sum();
     sum == stated && sum != 256
 }

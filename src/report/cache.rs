@@ -152,7 +152,9 @@ pub fn json(out: &mut impl Write, answers: &Answers<'_>) -> io::Result<()> {
         context: crate::source::shown(&model.build.context),
         platform: model.graph.platform.to_string(),
         cache: crate::source::shown(&answers.cache.store.path),
-        manifests: manifests.map(|m| Manifest { name: &m.name, inline: m.inline, records: m.records }).collect(),
+        manifests: manifests
+            .map(|m| Manifest { name: &m.name, inline: m.inline, records: m.records })
+            .collect(),
         steps: answers.predictions.iter().filter_map(|p| item(answers, p)).collect(),
         summary: summed(answers),
     };
@@ -223,7 +225,7 @@ pub fn human(out: &mut impl Write, answers: &Answers<'_>) -> io::Result<()> {
         out,
         "\x1b[1m{}\x1b[0m  {inline} {}, {}, {}",
         crate::source::shown(&cache.store.path),
-        clipped(&names.join(", "), 60),
+        printable(&clipped(&names.join(", "), 60)),
         counted(cache.records.len(), "record"),
         counted(cache.layers.len(), "layer"),
     )?;
@@ -235,8 +237,9 @@ pub fn human(out: &mut impl Write, answers: &Answers<'_>) -> io::Result<()> {
         crate::source::shown(&preview.model.build.context),
     )?;
     for stage in graph.stages.iter().filter(|s| s.reachable) {
-        let of_stage =
-            |p: &&Prediction| preview.graph.vertices.get(p.vertex).is_some_and(|v| v.stage == Some(stage.index));
+        let of_stage = |p: &&Prediction| {
+            preview.graph.vertices.get(p.vertex).is_some_and(|v| v.stage == Some(stage.index))
+        };
         writeln!(
             out,
             "\n\x1b[1;36m{}\x1b[0m  FROM {}  \x1b[2mline {}\x1b[0m",
@@ -277,7 +280,10 @@ pub fn human(out: &mut impl Write, answers: &Answers<'_>) -> io::Result<()> {
     }
     let guess = |p: &Prediction| p.status == Status::Unknown && is_image(answers, p.vertex);
     if answers.predictions.iter().any(guess) {
-        writeln!(out, "\nGive base images with `--image REF=PATH` (an OCI layout or an image config) to know more.")?;
+        writeln!(
+            out,
+            "\nGive base images with `--image REF=PATH` (an OCI layout or an image config) to know more."
+        )?;
     }
     Ok(())
 }
@@ -295,12 +301,11 @@ fn person_step(out: &mut impl Write, answers: &Answers<'_>, prediction: &Predict
         Status::Unknown => ("33", "UNKNOWN"),
     };
     let line = preview.line_of(vertex).map_or_else(|| "·".to_owned(), |l| l.0.to_string());
-    let step: Option<&Step<'_>> = vertex
-        .step
-        .and_then(|(stage, number)| preview.model.stages.get(stage)?.steps.get(number));
+    let step: Option<&Step<'_>> =
+        vertex.step.and_then(|(stage, number)| preview.model.stages.get(stage)?.steps.get(number));
     let text = match step.filter(|_| is_own(vertex)) {
         Some(step) => summary(step),
-        None => clipped(&vertex.name, 90),
+        None => clipped(vertex.name.split_once("] ").map_or(vertex.name.as_str(), |(_, name)| name), 90),
     };
     let because = because(&prediction.cause, preview);
     writeln!(out, "{line:>5}  \x1b[{color}m{word:7}\x1b[0m  {text}{because}")?;
@@ -313,7 +318,7 @@ fn person_step(out: &mut impl Write, answers: &Answers<'_>, prediction: &Predict
         writeln!(out, "{indent}\x1b[33m--no-cache keeps BuildKit from looking\x1b[0m")?;
     }
     for change in prediction.cause.paths.iter().take(NAMED) {
-        writeln!(out, "{indent}  {:8}  {}", change.change.name(), change.path)?;
+        writeln!(out, "{indent}  {:8}  {}", change.change.name(), printable(&change.path))?;
     }
     more(out, indent, prediction.cause.paths.len())?;
     let Some(audit) = answers.audit(prediction.vertex) else { return Ok(()) };
@@ -325,17 +330,30 @@ fn person_step(out: &mut impl Write, answers: &Answers<'_>, prediction: &Predict
             let files = counted(*files, "file");
             writeln!(out, "{indent}\x1b[2mlayer {layer} holds what its key promises: {files}\x1b[0m")
         }
-        Verdict::NotChecked(reason) => writeln!(out, "{indent}\x1b[2mnot checked: {reason}\x1b[0m"),
+        Verdict::NotChecked(reason) => {
+            writeln!(out, "{indent}\x1b[2mnot checked: {}\x1b[0m", printable(reason))
+        }
         Verdict::Differs(found) => {
             writeln!(out, "{indent}\x1b[31;1mlayer {layer} does not hold what its key promises:\x1b[0m")?;
-            for difference in found.iter().take(NAMED) {
-                let path = difference.path.to_str_lossy();
-                let what = match (&difference.expected, &difference.found) {
-                    (Some(expected), Some(found)) => format!("  expected {}, found {}", brief(expected), brief(found)),
-                    (None, Some(found)) if !found.starts_with("sha256:") => format!("  {found}"),
-                    _ => String::new(),
-                };
-                writeln!(out, "{indent}  {:8}  {path}\x1b[2m{what}\x1b[0m", difference.change.name())?;
+            let named: Vec<(String, &Difference)> =
+                found.iter().take(NAMED).map(|d| (printable(&d.path.to_str_lossy()), d)).collect();
+            let widest = named.iter().map(|(path, _)| path.chars().count()).max().unwrap_or(0).min(40);
+            for (path, difference) in named {
+                let change = difference.change.name();
+                match (&difference.expected, &difference.found) {
+                    (Some(expected), Some(found)) => {
+                        let (expected, found) = (brief(expected), printable(brief(found)));
+                        writeln!(
+                            out,
+                            "{indent}  {change:8}  {path:widest$}  \x1b[2mexpected {expected}, found {found}\x1b[0m"
+                        )?;
+                    }
+                    (None, Some(found)) if !found.starts_with("sha256:") => {
+                        let found = printable(found);
+                        writeln!(out, "{indent}  {change:8}  {path:widest$}  \x1b[2m{found}\x1b[0m")?;
+                    }
+                    _ => writeln!(out, "{indent}  {change:8}  {path}")?,
+                }
             }
             more(out, indent, found.len())
         }
@@ -364,6 +382,15 @@ fn because(cause: &Cause, preview: &Preview<'_>) -> String {
 /// A digest cut short, anything else as it is.
 fn brief(text: &str) -> &str {
     if text.starts_with("sha256:") { short(text) } else { text }
+}
+
+/// Text of an image or cache as a terminal may see it: whoever made it may have put commands for terminals into it.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
 }
 
 /// A manifest's name; a digest cut short.
