@@ -410,17 +410,15 @@ impl Tree {
 
     /// The SHA-256 of a file's content alone; none if it cannot be opened.
     pub(crate) fn plain(&self, entry: &Entry, buffer: &mut Vec<u8>) -> Result<Option<Hash>, ContextError> {
-        use sha2::Digest as _;
-        let mut hash = sha2::Sha256::new();
-        let opened = match &entry.memory {
+        match &entry.memory {
             Some(memory) => {
-                hash.update(&memory.0);
-                true
+                use sha2::Digest as _;
+                Ok(Some(sha2::Sha256::digest(&memory.0).into()))
             }
-            None => digest::add_file(&mut hash, &self.place(entry), buffer)
-                .map_err(|e| self.unreadable(entry, Arc::new(e)))?,
-        };
-        Ok(opened.then(|| hash.finalize().into()))
+            None => {
+                digest::plain(&self.place(entry), buffer).map_err(|e| self.unreadable(entry, Arc::new(e)))
+            }
+        }
     }
 
     /// The content of a regular file; none if it is longer than `limit`.

@@ -43,6 +43,9 @@ pub(super) fn is_digest(digest: &str) -> bool {
         .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
+/// What a file holds, and its size.
+type OpenFile<'s> = (Box<dyn Read + 's>, u64);
+
 impl Store {
     /// Looks at a folder or archive. Of an archive only the headers are read.
     pub fn open(path: &Path) -> Result<Self, EvidenceError> {
@@ -69,7 +72,7 @@ impl Store {
     }
 
     /// A file by its path in the folder or archive, with its size; none if it is not there.
-    pub(super) fn file(&self, name: &str) -> Result<Option<(Box<dyn Read + '_>, u64)>, EvidenceError> {
+    pub(super) fn file(&self, name: &str) -> Result<Option<OpenFile<'_>>, EvidenceError> {
         if safe(name.as_bytes()).is_none() {
             return Err(EvidenceError::malformed(
                 self.path.display().to_string(),

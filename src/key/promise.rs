@@ -154,7 +154,7 @@ impl Promise {
             let entry: &Entry = found.entry;
             if group.as_ref().is_none_or(|(source, _)| *source != found.source) {
                 self.copies.extend(group.take().map(|(_, copy)| copy));
-                let from_folder = !(found.relative.is_empty() && !entry.is_dir());
+                let from_folder = !found.relative.is_empty() || entry.is_dir();
                 let new = PromisedCopy { from_folder, ..place(copy, &found.source) };
                 group = Some((found.source.clone(), new));
             }
