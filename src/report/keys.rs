@@ -480,6 +480,7 @@ pub(super) fn summary(step: &Step<'_>) -> String {
     clipped(&format!("{trigger}{keyword} {rest}"), 90)
 }
 
+/// The beginning of a text that is too long for a line.
 pub(super) fn clipped(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();

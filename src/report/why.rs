@@ -1,5 +1,6 @@
 //! What a build makes anew, and why: for a person and for programs.
 
+use super::keys::clipped;
 use crate::key::change::{Cause, CauseKind, Comparison, Note, StepChange};
 use crate::key::saved::{State, Step};
 use serde::Serialize;
@@ -144,7 +145,7 @@ pub fn human(out: &mut impl Write, why: &Why<'_>) -> io::Result<()> {
             (true, true) => ("rebuilt", "33"),
             (true, false) => ("rebuilt?", "33"),
         };
-        let text = one_line(&step.text);
+        let text = clipped(&one_line(&step.text), 90);
         writeln!(out, "{line:>5}  \x1b[{color}m{mark:8}\x1b[0m {text}")?;
         if let Some(cause) = change.cause.as_ref().filter(|_| anew(change)) {
             person_cause(out, why, number, cause)?;
