@@ -5,12 +5,15 @@
 
 mod apt_update_split;
 mod arg_baked_env;
+mod arg_scope_lost;
 mod cache_mount_output_lost;
 mod cache_mount_stale_output;
 mod command;
 mod dockerignore_gap;
 mod duplicate_context_copy;
 mod ecosystem;
+mod env_shadows_arg;
+mod images;
 mod leftovers;
 mod manifest_glob_flattened;
 mod missing_dockerignore;
@@ -22,6 +25,7 @@ mod source_before_deps;
 mod suppress;
 mod transfer;
 mod unused_ignore;
+mod variables;
 mod words;
 
 pub use page::{Example, ExampleKind, Page, Section};
@@ -44,10 +48,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub const ALL: &[&Rule] = &[
     &apt_update_split::RULE,
     &arg_baked_env::RULE,
+    &arg_scope_lost::RULE,
     &cache_mount_output_lost::RULE,
     &cache_mount_stale_output::RULE,
     &dockerignore_gap::RULE,
     &duplicate_context_copy::RULE,
+    &env_shadows_arg::RULE,
     &manifest_glob_flattened::RULE,
     &missing_dockerignore::RULE,
     &rust_dummy_build_stale::RULE,

@@ -24,6 +24,8 @@ pub struct Script {
     pub incomplete: bool,
     /// The text is for another interpreter (`#!/usr/bin/env python3`), so there are no commands.
     pub foreign: bool,
+    /// The words that `case` compares with its patterns.
+    pub subjects: Vec<ShellWord>,
 }
 
 /// One simple command: `[NAME=value]... [program [word]...] [redirection]...`.
@@ -354,6 +356,8 @@ mod tests {
         );
         reads("case $x in a|b) c ;; *) d; e ;; esac", &[";? <c>", ";? <d>", ";? <e>"]);
         reads("f() { g; }; f", &["- <g>", "; <f>"]);
+        let subjects = read("case \"$x\" in a) b ;; esac").subjects;
+        assert_eq!(subjects.iter().map(|w| w.raw.as_str()).collect::<Vec<_>>(), ["\"$x\""]);
     }
 
     #[test]

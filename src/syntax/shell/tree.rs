@@ -260,7 +260,10 @@ impl Reader<'_> {
             "if_statement" | "elif_clause" | "while_statement" => self.branches(node, &place, work),
             "for_statement" => for_loop(source, node, place, work),
             "case_statement" => {
-                for (n, _) in children(node) {
+                for (n, field) in children(node) {
+                    if field == Some("value") {
+                        self.script.subjects.push(word::read(source.text, n.byte_range()));
+                    }
                     if n.kind() == "case_item" {
                         let place = Place { conditional: true, ..place.connected(Connector::Semi) };
                         work.push(Work::Statement(n, place, Vec::new()));
