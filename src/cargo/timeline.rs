@@ -19,6 +19,9 @@ use crate::syntax::shell::Connector;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
+/// Files times steps that are looked at; stages behind that are left alone.
+const MAX_EFFORT: usize = 20_000_000;
+
 /// What the stages of a Dockerfile do with cargo.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
@@ -136,6 +139,7 @@ pub fn follow(model: &BuildModel<'_>, sources: Option<&Sources<'_>>) -> Timeline
         roots: Vec::new(),
         workspaces: HashMap::new(),
         clock: 0,
+        effort: 0,
         ends: Vec::new(),
         out: Timeline::default(),
     };
@@ -154,8 +158,13 @@ pub fn follow(model: &BuildModel<'_>, sources: Option<&Sources<'_>>) -> Timeline
     for (index, stage) in model.stages.iter().enumerate() {
         let parent = model.graph.stages.get(index).and_then(crate::stage::Stage::parent);
         let mut state = parent.and_then(|p| follower.ends.get(p).cloned()).unwrap_or_default();
-        for step in &stage.steps {
+        // Triggers of a base image have no place in this file.
+        for step in stage.steps.iter().filter(|s| s.position.is_some()) {
             follower.step(&mut state, step);
+            follower.effort += state.files.len() + follower.roots.len();
+        }
+        if follower.effort > MAX_EFFORT {
+            break;
         }
         follower.ends.push(state);
     }
@@ -314,6 +323,8 @@ struct Follower<'m> {
     roots: Vec<String>,
     workspaces: HashMap<String, Option<Rc<Workspace>>>,
     clock: u32,
+    /// Files looked at so far.
+    effort: usize,
     /// States at the end of the stages before.
     ends: Vec<State>,
     out: Timeline,

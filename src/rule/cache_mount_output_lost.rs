@@ -165,6 +165,10 @@ fn check(cx: &Cx<'_>, out: &mut Vec<Finding>) {
         let first = lineage.len().saturating_sub(stage.steps.len());
         for (offset, step) in stage.steps.iter().enumerate() {
             let before = lineage.get(..first + offset).unwrap_or_default();
+            if step.position.is_none() {
+                // A trigger of the base image: its places are not in this file.
+                continue;
+            }
             match &step.action {
                 Action::Copy(copy) => {
                     let Some(Base::Stage(from)) = copy.from else { continue };
@@ -328,7 +332,11 @@ fn report(cx: &Cx<'_>, read: &Read<'_>, stage: Option<usize>, out: &mut Vec<Find
 
 fn lost<'r>(cx: &Cx<'_>, read: &'r Read<'r>) -> Option<Lost<'r>> {
     let path = literal_part(&read.path);
-    if path == "/" {
+    let covered = |s: &&Step<'_>| match &s.action {
+        Action::Run(run) => run.mounts.iter().any(|m| m.kind == MountKind::Cache && is_below(&path, &m.path)),
+        _ => false,
+    };
+    if path == "/" || !read.before.iter().any(covered) {
         return None;
     }
     let mut steps = read.before.iter().rev();
@@ -337,7 +345,9 @@ fn lost<'r>(cx: &Cx<'_>, read: &'r Read<'r>) -> Option<Lost<'r>> {
         match &step.action {
             Action::Copy(copy) if brings(cx, copy, &path) => return None,
             Action::Run(run) => match run.mount_over(&path) {
-                Some(mount) if mount.kind == MountKind::Cache && mount.path != "/" => {
+                Some(mount)
+                    if mount.kind == MountKind::Cache && mount.path != "/" && step.position.is_some() =>
+                {
                     if let Some(mount) = run.mounts.iter().find(|m| std::ptr::eq(*m, mount)) {
                         break (step, run, mount);
                     }

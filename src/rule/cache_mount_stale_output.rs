@@ -201,7 +201,9 @@ fn by_time(cx: &Cx<'_>, step: &Step<'_>, run: &Run<'_>) -> Option<Finding> {
         if before.iter().any(|p| renews(p, &mount.path)) {
             return None;
         }
-        let folders: Vec<&str> = tool.sources.as_deref().into_iter().chain([tool.dir.as_str()]).collect();
+        let copied = if is_below(&tool.dir, &mount.path) { operands(before) } else { Vec::new() };
+        let named = tool.sources.iter().chain([&tool.dir]).chain(&copied);
+        let folders: Vec<&str> = named.map(String::as_str).collect();
         let brought = brought(cx, step, run, &folders);
         if brought.is_empty() {
             continue;
@@ -277,6 +279,20 @@ fn copied_with_times(before: &[Process<'_>], folder: &str) -> bool {
         let into = words.iter().rev().find_map(|w| process.path(w));
         keeps && into.is_some_and(|to| is_below(&to.path, folder))
     })
+}
+
+/// Folders that commands copy from.
+fn operands(before: &[Process<'_>]) -> Vec<String> {
+    let copies = before.iter().filter(|p| matches!(p.program(), Some(("cp" | "rsync", _))));
+    copies
+        .flat_map(|process| {
+            let words = process.program().map(|(_, words)| words).unwrap_or_default();
+            let operands: Vec<_> = words.iter().filter(|w| !w.text.starts_with('-')).collect();
+            let sources = operands.split_last().map(|(_, sources)| sources.to_vec()).unwrap_or_default();
+            sources.into_iter().filter_map(|w| process.path(w)).map(|p| p.path).collect::<Vec<_>>()
+        })
+        .filter(|path| path != "/")
+        .collect()
 }
 
 /// Whether a command makes the objects older than the sources, or removes them.
