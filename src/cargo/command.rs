@@ -327,3 +327,67 @@ fn arguments(process: &Process<'_>, words: &[ShellWord]) -> Vec<Argument> {
 fn takes_value(text: &str) -> bool {
     VALUED.contains(&text) || matches!(text, "-p" | "-F" | "-j" | "-Z" | "-C")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::model::{Action, BuildModel};
+    use crate::build::process::processes;
+    use crate::image::Images;
+    use crate::invoke::Invocation;
+    use crate::stage::StageGraph;
+
+    fn read(command: &str) -> CargoCommand {
+        let text = format!("FROM a\nARG FLAGS=\"--release --locked\"\nRUN {command}\n");
+        let document = crate::syntax::parse(text.as_bytes());
+        let build = Invocation::default();
+        let graph = StageGraph::new(&document, &build);
+        let images = Images::default();
+        let model = BuildModel::new(&graph, &build, &images);
+        let step = model.steps().last().unwrap();
+        let Action::Run(run) = &step.action else { panic!("no RUN") };
+        let list = processes(run, &step.state);
+        CargoCommand::of(list.first().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn command_lines_are_read_in_their_many_forms() {
+        for (command, verb, profile, driver) in [
+            ("cargo build", Verb::Compile(Mode::Build), "dev", "cargo"),
+            ("cargo b -r -j4", Verb::Compile(Mode::Build), "release", "cargo"),
+            (
+                "cargo +nightly -Z unstable build --profile=dist",
+                Verb::Compile(Mode::Build),
+                "dist",
+                "cargo +nightly",
+            ),
+            ("cargo $FLAGS build", Verb::Compile(Mode::Build), "dev", "cargo"),
+            ("cargo build $FLAGS", Verb::Compile(Mode::Build), "release", "cargo"),
+            ("cargo install --path .", Verb::Compile(Mode::Build), "release", "cargo"),
+            ("cargo install --path . --debug", Verb::Compile(Mode::Build), "dev", "cargo"),
+            ("cargo auditable build --release", Verb::Compile(Mode::Build), "release", "cargo auditable"),
+            ("cargo zigbuild --release", Verb::Compile(Mode::Build), "release", "cargo zigbuild"),
+            ("sudo -E env A=b xx-cargo build", Verb::Compile(Mode::Build), "dev", "xx-cargo"),
+            ("cargo check --release", Verb::Compile(Mode::Check), "release", "cargo"),
+            ("cargo chef cook --release", Verb::Chef, "release", "cargo"),
+            ("cargo fetch --locked", Verb::Other, "dev", "cargo"),
+        ] {
+            let got = read(command);
+            assert_eq!(
+                (got.verb, got.profile.as_str(), got.driver.as_str()),
+                (verb, profile, driver),
+                "{command}"
+            );
+        }
+    }
+
+    #[test]
+    fn options_find_their_values() {
+        let got = read("cargo build -p a --package=b -pc --features x,y -F z --target T --bin q $MORE -- ");
+        assert_eq!(got.packages, ["a", "b", "c"]);
+        assert_eq!(got.flags, ["$MORE", "feature x", "feature y", "feature z"]);
+        assert_eq!((got.targets, got.bins), (vec!["T".to_owned()], vec!["q".to_owned()]));
+        assert!(read("cargo install ripgrep").remote && !read("cargo install --path .").remote);
+        assert_eq!(read("cargo new --bin app").operands[0].text, "app");
+    }
+}

@@ -181,3 +181,50 @@ fn below_root<'p>(root: &PathValue, path: &'p str) -> Option<&'p str> {
 fn flat_match(pattern: &str, path: &str) -> bool {
     path_match(pattern.replace('/', "\u{1}"), path.replace('/', "\u{1}")).unwrap_or(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::model::{Action, BuildModel};
+    use crate::build::process::processes;
+    use crate::image::Images;
+    use crate::invoke::Invocation;
+    use crate::stage::StageGraph;
+
+    /// Which of these files a command in `/app` takes, and what it does.
+    fn taken(command: &str, files: &[&str]) -> (FindAction, Vec<String>) {
+        let text = format!("FROM a\nWORKDIR /app\nRUN {command}\n");
+        let document = crate::syntax::parse(text.as_bytes());
+        let build = Invocation::default();
+        let graph = StageGraph::new(&document, &build);
+        let images = Images::default();
+        let model = BuildModel::new(&graph, &build, &images);
+        let step = model.steps().last().unwrap();
+        let Action::Run(run) = &step.action else { panic!("no RUN") };
+        let list = processes(run, &step.state);
+        let find = Find::of(list.first().unwrap()).unwrap();
+        (find.action, files.iter().filter(|f| find.takes(f)).map(|f| (*f).to_owned()).collect())
+    }
+
+    #[test]
+    fn tests_are_answered_for_files() {
+        let files = ["/app/src/main.rs", "/app/src/bin/a.rs", "/app/target/x.rs", "/app/Cargo.toml"];
+        for (command, action, expected) in [
+            ("find . -name '*.rs' -exec touch {} +", FindAction::Touch, vec![0, 1, 2]),
+            ("find src -maxdepth 1 -type f -exec touch {} \\;", FindAction::Touch, vec![0]),
+            ("find . -not -path './target*' -delete", FindAction::Delete, vec![0, 1, 3]),
+            (
+                "find . -path ./target -prune -o -name '*.rs' -exec touch {} +",
+                FindAction::Touch,
+                vec![0, 1, 2],
+            ),
+            ("find /app/src /app/target -name 'x*' -exec sh -c 'rm -f {}' ';'", FindAction::Delete, vec![2]),
+            ("find . -type d -exec touch {} +", FindAction::Touch, vec![]),
+            ("find . ! -name '*.rs' -print", FindAction::Print, vec![3]),
+        ] {
+            let expected: Vec<&str> = expected.into_iter().map(|i: usize| files[i]).collect();
+            let (did, found) = taken(command, &files);
+            assert_eq!((did, found.iter().map(String::as_str).collect()), (action, expected), "{command}");
+        }
+    }
+}
