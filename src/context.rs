@@ -12,8 +12,10 @@ mod digest;
 mod error;
 mod follow;
 mod ignorefile;
+mod object;
 pub mod path;
 pub mod pattern;
+mod revision;
 mod selector;
 mod tree;
 mod view;
@@ -26,6 +28,7 @@ use bstr::{BStr, BString};
 
 pub use error::{ContextError, IgnoreError, SelectError};
 pub use ignorefile::{IgnoreFile, Pattern};
+pub use revision::{Note, NoteKind, RevisionContext, RevisionError, open_revision};
 pub use selector::{Selector, content_digest, dedupe, selector_digest};
 pub use tree::{Entry, EntryKind, Extended, MemoryEntry, RootRecord, Tree};
 pub use view::{Checksum, Placed, Selection, View};
@@ -154,8 +157,10 @@ impl ContextIndex {
     pub fn view(&self, follow: Option<&[String]>) -> Result<View<'_>, ContextError> {
         if let Some(paths) = follow {
             let patterns = match &self.tree.base {
-                Some(base) => follow::include_patterns(&follow::Disk(base.clone()), paths)?,
-                None => follow::include_patterns(&self.tree, paths)?,
+                Some(base) if self.tree.objects.is_none() => {
+                    follow::include_patterns(&follow::Disk(base.clone()), paths)?
+                }
+                _ => follow::include_patterns(&self.tree, paths)?,
             };
             if !patterns.is_empty() {
                 let include = Matcher::new(&patterns).map_err(|error| {

@@ -104,14 +104,13 @@ pub(crate) fn file(entry: &Entry, path: &Path, buffer: &mut Vec<u8>) -> io::Resu
     Ok((hash.finalize().into(), true))
 }
 
-/// The digest of a file's content alone; none if it cannot be opened.
-pub(crate) fn plain(path: &Path, buffer: &mut Vec<u8>) -> io::Result<Option<Hash>> {
-    let Ok(mut file) = File::open(path) else { return Ok(None) };
-    let mut hash = Sha256::new();
+/// Adds a file's content, all of it. False if it cannot be opened.
+pub(crate) fn add_file(hash: &mut Sha256, path: &Path, buffer: &mut Vec<u8>) -> io::Result<bool> {
+    let Ok(mut file) = File::open(path) else { return Ok(false) };
     buffer.resize(BUFFER, 0);
     loop {
         match file.read(buffer) {
-            Ok(0) => return Ok(Some(hash.finalize().into())),
+            Ok(0) => return Ok(true),
             Ok(n) => hash.update(buffer.get(..n).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -58,6 +58,16 @@ impl IgnoreFile {
     /// `dockerfile` is the path that was asked for: `Dockerfile` even where a file `dockerfile` took its place,
     /// because BuildKit looks for `Dockerfile.dockerignore` then too.
     pub fn find(root: &Path, dockerfile: Option<&Path>) -> Result<Option<Self>, IgnoreError> {
+        Self::choose(root, dockerfile, on_disk)
+    }
+
+    /// The same, wherever the files are. `read` gives a file of that name below a directory, and whether it may
+    /// not be read.
+    pub(super) fn choose<E: From<IgnoreError>>(
+        root: &Path,
+        dockerfile: Option<&Path>,
+        mut read: impl FnMut(&Path, &Path) -> Result<Option<(SourceFile, bool)>, E>,
+    ) -> Result<Option<Self>, E> {
         let beside = dockerfile.and_then(|file| {
             let mut name = file.file_name()?.to_os_string();
             name.push(".dockerignore");
@@ -65,12 +75,8 @@ impl IgnoreFile {
         });
         let own = Some((root, PathBuf::from(".dockerignore")));
         for (directory, name) in [beside, own].into_iter().flatten() {
-            if let Some(content) = read_inside(directory, &name) {
-                let name_shown = shown(&directory.join(&name));
-                let mut file = SourceFile::from_bytes(name_shown, content.clone().unwrap_or_default());
-                file.path = directory.join(&name);
-                let parsed = Self::parse(file)?;
-                return Ok(Some(Self { unreadable: content.is_none(), ..parsed }));
+            if let Some((file, unreadable)) = read(directory, &name)? {
+                return Ok(Some(Self { unreadable, ..Self::parse(file)? }));
             }
         }
         Ok(None)
@@ -147,9 +153,50 @@ impl IgnoreFile {
     }
 }
 
-/// The content of a regular file below `root`, links followed but never out of it. The outer option says whether
-/// there is such a file, the inner one whether it may be read.
-fn read_inside(root: &Path, name: &Path) -> Option<Option<Vec<u8>>> {
+/// What is at a place.
+pub(super) enum Found<F> {
+    /// A regular file, with what is needed to read it.
+    File(F),
+    /// A link with its text.
+    Link(PathBuf),
+    /// A directory or something else.
+    Other,
+}
+
+/// An ignore file of a directory of the disk, and whether it may not be read.
+pub(super) fn on_disk<E>(directory: &Path, name: &Path) -> Result<Option<(SourceFile, bool)>, E> {
+    let content = read_inside(
+        name,
+        |place| Ok(look_on_disk(&directory.join(place))),
+        |place, ()| match std::fs::read(directory.join(place)) {
+            Ok(content) => Ok(Some(Some(content))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(_) => Ok(Some(None)),
+        },
+    )?;
+    let path = directory.join(name);
+    Ok(content.flatten().map(|content| {
+        let unreadable = content.is_none();
+        let file = SourceFile::from_bytes(shown(&path), content.unwrap_or_default());
+        (SourceFile { path, ..file }, unreadable)
+    }))
+}
+
+fn look_on_disk(place: &Path) -> Option<Found<()>> {
+    let meta = std::fs::symlink_metadata(place).ok()?;
+    if meta.is_symlink() {
+        return std::fs::read_link(place).ok().map(Found::Link);
+    }
+    Some(if meta.is_file() { Found::File(()) } else { Found::Other })
+}
+
+/// What `read` makes of the regular file `name` of a directory, links followed but never out of it. `look` says what
+/// is at a path of the directory.
+pub(super) fn read_inside<F, T, E>(
+    name: &Path,
+    mut look: impl FnMut(&Path) -> Result<Option<Found<F>>, E>,
+    mut read: impl FnMut(&Path, F) -> Result<T, E>,
+) -> Result<Option<T>, E> {
     let mut place = PathBuf::new();
     let mut pending: Vec<PathBuf> = parts(name);
     let mut links = 0;
@@ -159,29 +206,24 @@ fn read_inside(root: &Path, name: &Path) -> Option<Option<Vec<u8>>> {
             continue;
         }
         let next = place.join(&part);
-        let meta = std::fs::symlink_metadata(root.join(&next)).ok()?;
-        if meta.is_symlink() {
-            links += 1;
-            if links > MOST_LINKS {
-                return None;
+        match look(&next)? {
+            None => return Ok(None),
+            Some(Found::Link(target)) => {
+                links += 1;
+                if links > MOST_LINKS {
+                    return Ok(None);
+                }
+                if target.has_root() {
+                    place = PathBuf::new();
+                }
+                pending.extend(parts(&target));
             }
-            let target = std::fs::read_link(root.join(&next)).ok()?;
-            if target.has_root() {
-                place = PathBuf::new();
-            }
-            pending.extend(parts(&target));
-            continue;
-        }
-        place = next;
-        if pending.is_empty() {
-            return meta.is_file().then(|| match std::fs::read(root.join(&place)) {
-                Ok(content) => Some(Some(content)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(_) => Some(None),
-            })?;
+            Some(Found::File(file)) if pending.is_empty() => return read(&next, file).map(Some),
+            Some(Found::Other) if pending.is_empty() => return Ok(None),
+            Some(_) => place = next,
         }
     }
-    None
+    Ok(None)
 }
 
 /// The names of a path, last one first.

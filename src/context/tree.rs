@@ -1,4 +1,4 @@
-//! The entries of a tree in the order of a transfer, from a disk or from memory.
+//! The entries of a tree in the order of a transfer, from a disk, from memory or from git's object store.
 //!
 //! The order is that of `fsutil`: directories before what is in them, names by their bytes. So everything below
 //! a directory follows it directly, and a tree is one list.
@@ -13,6 +13,7 @@ use bstr::BString;
 
 use super::digest::{self, Hash};
 use super::error::ContextError;
+use super::object::Objects;
 use super::path;
 use super::pattern::{Matcher, PatternError};
 
@@ -90,12 +91,36 @@ pub struct Entry {
     pub(crate) inode: Option<u32>,
     /// Index after its last descendant.
     pub(crate) end: u32,
-    /// Content and attributes of a file that is not on a disk.
-    memory: Option<Box<(Vec<u8>, Extended)>>,
+    /// Where its content and attributes are.
+    pub(crate) source: Source,
     /// The digest, where only that is known.
     recorded: Option<Box<Hash>>,
     /// The digest of a regular file with its content.
     record: OnceLock<Result<FileRecord, Arc<io::Error>>>,
+}
+
+/// Where the content and the extended attributes of an entry are.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// On the disk, at the entry's place.
+    Disk,
+    /// Here.
+    Memory(Box<(Vec<u8>, Extended)>),
+    /// In git's object store, read when it is asked for.
+    Object {
+        /// The blob's id in hexadecimal digits.
+        id: Box<str>,
+        /// Whether the same kind of entry is at its place on the disk. Git knows no extended attributes, so they
+        /// are taken from there.
+        on_disk: bool,
+    },
+    /// In another file of the disk; attributes as for an object.
+    Elsewhere {
+        /// The file with the content.
+        file: Box<Path>,
+        /// As for an object.
+        on_disk: bool,
+    },
 }
 
 /// The digest of a regular file.
@@ -120,7 +145,7 @@ impl Entry {
             doubtful: false,
             inode: None,
             end: 0,
-            memory: None,
+            source: Source::Disk,
             recorded: None,
             record: OnceLock::new(),
         }
@@ -157,6 +182,8 @@ pub struct MemoryEntry {
     /// The digest of the whole entry and the size of its content, where these are known and the content is not at
     /// hand.
     pub(crate) recorded: Option<(Hash, u64)>,
+    /// Where the content is and its size, where it is not here.
+    pub(crate) held: Option<(Source, u64)>,
 }
 
 impl MemoryEntry {
@@ -176,6 +203,7 @@ impl MemoryEntry {
             content: Vec::new(),
             extended: Extended::new(),
             recorded: None,
+            held: None,
         }
     }
 
@@ -243,8 +271,10 @@ impl RootRecord {
 /// A tree of entries.
 #[derive(Debug, Default)]
 pub struct Tree {
-    /// Where the files are, unless in memory.
+    /// Where the files are, unless all are in memory.
     pub(crate) base: Option<PathBuf>,
+    /// Where the objects are, for a tree that git recorded.
+    pub(crate) objects: Option<Objects>,
     /// In transfer order.
     pub(crate) entries: Vec<Entry>,
     /// What could not be read, by index.
@@ -301,7 +331,10 @@ impl Tree {
                 entry.recorded = Some(Box::new(hash));
                 let _ = entry.record.set(Ok(FileRecord { hash, opened: true }));
             }
-            entry.memory = Some(Box::new((listed.content, listed.extended)));
+            entry.source = Source::Memory(Box::new((listed.content, listed.extended)));
+            if let Some((source, size)) = listed.held {
+                (entry.source, entry.size) = (source, size);
+            }
             let mut flags = Vec::new();
             let parent = above.last().map(|(_, flags)| flags.as_slice());
             entry.doubtful = parent.is_some_and(|p| p.contains(&true));
@@ -362,10 +395,22 @@ impl Tree {
     }
 
     fn open_header(&self, entry: &Entry, place: &Path) -> Result<sha2::Sha256, Arc<io::Error>> {
-        match &entry.memory {
-            Some(memory) => Ok(digest::header(entry, &memory.1)),
-            None => Ok(digest::header(entry, &digest::extended(place).map_err(Arc::new)?)),
-        }
+        let extended = match &entry.source {
+            Source::Memory(memory) => return Ok(digest::header(entry, &memory.1)),
+            Source::Disk => digest::extended(place).map_err(Arc::new)?,
+            // What the disk says is of use if it says something; the entry itself does not depend on it.
+            Source::Object { on_disk: true, .. } | Source::Elsewhere { on_disk: true, .. } => {
+                digest::extended(place).unwrap_or_default()
+            }
+            Source::Object { .. } | Source::Elsewhere { .. } => Extended::new(),
+        };
+        Ok(digest::header(entry, &extended))
+    }
+
+    /// Reads an object of git's.
+    fn object(&self, id: &str, buffer: &mut Vec<u8>, sink: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        let absent = || io::Error::from(io::ErrorKind::NotFound);
+        self.objects.as_ref().ok_or_else(absent)?.read(id, buffer, sink)
     }
 
     fn unreadable(&self, entry: &Entry, source: Arc<io::Error>) -> ContextError {
@@ -397,11 +442,12 @@ impl Tree {
     pub(crate) fn file(&self, entry: &Entry, buffer: &mut Vec<u8>) -> Result<FileRecord, ContextError> {
         use sha2::Digest as _;
         let record = self.slot(entry).get_or_init(|| {
-            let (hash, opened) = match &entry.memory {
-                Some(memory) => {
-                    (digest::header(entry, &memory.1).chain_update(&memory.0).finalize().into(), true)
-                }
-                None => digest::file(entry, &self.place(entry), buffer).map_err(Arc::new)?,
+            let (hash, opened) = if let Source::Disk = entry.source {
+                digest::file(entry, &self.place(entry), buffer).map_err(Arc::new)?
+            } else {
+                let mut hash = self.open_header(entry, &self.place(entry))?;
+                let opened = self.add_content(&mut hash, entry, buffer).map_err(Arc::new)?;
+                (hash.finalize().into(), opened)
             };
             Ok(FileRecord { hash, opened })
         });
@@ -410,26 +456,43 @@ impl Tree {
 
     /// The SHA-256 of a file's content alone; none if it cannot be opened.
     pub(crate) fn plain(&self, entry: &Entry, buffer: &mut Vec<u8>) -> Result<Option<Hash>, ContextError> {
-        match &entry.memory {
-            Some(memory) => {
-                use sha2::Digest as _;
-                Ok(Some(sha2::Sha256::digest(&memory.0).into()))
-            }
-            None => {
-                digest::plain(&self.place(entry), buffer).map_err(|e| self.unreadable(entry, Arc::new(e)))
-            }
+        use sha2::Digest as _;
+        let mut hash = sha2::Sha256::new();
+        let opened = self.add_content(&mut hash, entry, buffer);
+        let opened = opened.map_err(|e| self.unreadable(entry, Arc::new(e)))?;
+        Ok(opened.then(|| hash.finalize().into()))
+    }
+
+    /// Adds a file's content to a hash. False if it cannot be opened.
+    fn add_content(&self, hash: &mut sha2::Sha256, entry: &Entry, buffer: &mut Vec<u8>) -> io::Result<bool> {
+        use sha2::Digest as _;
+        match &entry.source {
+            Source::Memory(memory) => hash.update(&memory.0),
+            Source::Object { id, .. } => self.object(id, buffer, &mut |some| hash.update(some))?,
+            Source::Disk => return digest::add_file(hash, &self.place(entry), buffer),
+            Source::Elsewhere { file, .. } => return digest::add_file(hash, file, buffer),
         }
+        Ok(true)
     }
 
     /// The content of a regular file; none if it is longer than `limit`.
     pub(crate) fn content(&self, entry: &Entry, limit: u64) -> Result<Option<Vec<u8>>, ContextError> {
         use io::Read as _;
-        if let Some(memory) = &entry.memory {
-            return Ok((memory.0.len() as u64 <= limit).then(|| memory.0.clone()));
-        }
+        let place = match &entry.source {
+            Source::Memory(memory) => {
+                return Ok((memory.0.len() as u64 <= limit).then(|| memory.0.clone()));
+            }
+            Source::Object { .. } if entry.size > limit => return Ok(None),
+            Source::Object { .. } | Source::Disk => self.place(entry),
+            Source::Elsewhere { file, .. } => file.to_path_buf(),
+        };
         let read = || {
             let mut content = Vec::new();
-            let file = std::fs::File::open(self.place(entry))?;
+            if let Source::Object { id, .. } = &entry.source {
+                self.object(id, &mut Vec::new(), &mut |some| content.extend_from_slice(some))?;
+                return Ok(content);
+            }
+            let file = std::fs::File::open(place)?;
             file.take(limit.saturating_add(1)).read_to_end(&mut content)?;
             Ok(content)
         };
