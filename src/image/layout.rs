@@ -1,4 +1,5 @@
-//! Images on disk: an OCI layout folder, or the JSON of an image configuration.
+//! Images on disk: an OCI layout folder, an archive of `docker save`, `type=docker` or `type=oci`, or the JSON of an
+//! image configuration. Layers are not read.
 
 use super::{BaseImage, Config, ImageError};
 use crate::invoke::platform::Platform;
@@ -78,10 +79,102 @@ struct History {
     empty_layer: bool,
 }
 
-/// Reads an image for a platform. `path` is an OCI layout folder or an image configuration; `reference` chooses among
-/// several images of a layout by tag or digest.
+/// One image of `manifest.json`, as `docker save` writes it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Saved {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+}
+
+/// Reads an image for a platform. `path` is an OCI layout folder, an archive or an image configuration; `reference`
+/// chooses among several images by tag or digest.
 pub fn read(path: &Path, reference: Option<&str>, platform: &Platform) -> Result<BaseImage, ImageError> {
-    if path.is_dir() { read_layout(path, reference, platform) } else { read_config(path) }
+    let documents = Documents::open(path)?;
+    if let Documents::Single(bytes) = &documents {
+        return read_config(path, bytes);
+    }
+    if let Some(index) = documents.get("index.json")? {
+        return read_index(path, &documents, &index, reference, platform);
+    }
+    let malformed =
+        |message: &str| ImageError::Malformed { path: path.to_path_buf(), message: message.to_owned() };
+    let Some(list) = documents.get("manifest.json")? else {
+        return Err(malformed("neither index.json (OCI layout) nor manifest.json (docker save) is in it"));
+    };
+    let saved: Vec<Saved> = json(&path.join("manifest.json"), &list)?;
+    let named = |s: &&Saved| {
+        reference
+            .is_some_and(|r| s.repo_tags.iter().flatten().any(|t| t == r || t.ends_with(&format!(":{r}"))))
+    };
+    let one = saved.iter().find(named).or(saved.first()).ok_or_else(|| malformed("no image is in it"))?;
+    let config =
+        documents.get(&one.config)?.ok_or_else(|| malformed("the configuration of the image is missing"))?;
+    // The digest of the manifest in a registry is not known to `docker save`; the layers are.
+    Ok(image(None, json(&path.join(&one.config), &config)?))
+}
+
+/// The documents of an image by their paths.
+enum Documents {
+    Folder(PathBuf),
+    Archive(PathBuf),
+    /// a file that is no archive
+    Single(Vec<u8>),
+}
+
+impl Documents {
+    fn open(path: &Path) -> Result<Self, ImageError> {
+        use std::io::Read as _;
+        let fail = |source| ImageError::Read { path: path.to_path_buf(), source };
+        if std::fs::metadata(path).map_err(fail)?.is_dir() {
+            return Ok(Documents::Folder(path.to_path_buf()));
+        }
+        let mut head = Vec::new();
+        let file = std::fs::File::open(path).map_err(fail)?;
+        file.take(512).read_to_end(&mut head).map_err(fail)?;
+        let is_tar = head.get(257..262) == Some(b"ustar".as_slice());
+        if is_tar || head.starts_with(&[0x1f, 0x8b]) {
+            return Ok(Documents::Archive(path.to_path_buf()));
+        }
+        Ok(Documents::Single(bytes(path)?))
+    }
+
+    /// A document, if it is there. An archive is read up to it; nothing of it is unpacked to disk.
+    fn get(&self, name: &str) -> Result<Option<Vec<u8>>, ImageError> {
+        match self {
+            Documents::Folder(root) => {
+                let path = root.join(name);
+                if path.exists() { bytes(&path).map(Some) } else { Ok(None) }
+            }
+            Documents::Archive(path) => {
+                archived(path, name).map_err(|source| ImageError::Read { path: path.clone(), source })
+            }
+            Documents::Single(_) => Ok(None),
+        }
+    }
+}
+
+fn archived(path: &Path, name: &str) -> std::io::Result<Option<Vec<u8>>> {
+    use std::io::{BufRead as _, Read};
+    let mut file = std::io::BufReader::new(std::fs::File::open(path)?);
+    let packed = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+    let reader: Box<dyn Read> =
+        if packed { Box::new(flate2::bufread::MultiGzDecoder::new(file)) } else { Box::new(file) };
+    for entry in tar::Archive::new(reader).entries()? {
+        let entry = entry?;
+        let found = entry.path_bytes();
+        if found.strip_prefix(b"./").unwrap_or(&found) != name.as_bytes() {
+            continue;
+        }
+        if entry.size() > LIMIT {
+            return Err(std::io::Error::from(std::io::ErrorKind::FileTooLarge));
+        }
+        let mut out = Vec::new();
+        entry.take(LIMIT).read_to_end(&mut out)?;
+        return Ok(Some(out));
+    }
+    Ok(None)
 }
 
 /// Takes `PATH[:TAG][@DIGEST]` of an `oci-layout://` context apart.
@@ -97,22 +190,38 @@ pub fn split(place: &str) -> (PathBuf, Option<&str>) {
     }
 }
 
-fn read_config(path: &Path) -> Result<BaseImage, ImageError> {
-    let config: ImageConfig = json(path, &bytes(path)?)?;
-    if config.platform.os.is_empty() && config.config.is_none() && config.rootfs.is_none() {
-        return Err(ImageError::Malformed {
+fn read_config(path: &Path, bytes: &[u8]) -> Result<BaseImage, ImageError> {
+    let config: Result<ImageConfig, _> = serde_json::from_slice(bytes);
+    match config {
+        Ok(config)
+            if !config.platform.os.is_empty() || config.config.is_some() || config.rootfs.is_some() =>
+        {
+            Ok(image(None, config))
+        }
+        _ => Err(ImageError::Malformed {
             path: path.to_path_buf(),
-            message: "neither an OCI layout folder nor the JSON of an image configuration".to_owned(),
-        });
+            message:
+                "neither an OCI layout folder, nor an image archive, nor the JSON of an image configuration"
+                    .to_owned(),
+        }),
     }
-    Ok(image(None, config))
 }
 
-fn read_layout(root: &Path, reference: Option<&str>, platform: &Platform) -> Result<BaseImage, ImageError> {
+fn read_index(
+    root: &Path,
+    documents: &Documents,
+    index: &[u8],
+    reference: Option<&str>,
+    platform: &Platform,
+) -> Result<BaseImage, ImageError> {
     let path = root.join("index.json");
-    let index: Index = json(&path, &bytes(&path)?)?;
+    let index: Index = json(&path, index)?;
     let entries = index.manifests.unwrap_or_default();
     let malformed = |message: &str| ImageError::Malformed { path: path.clone(), message: message.to_owned() };
+    let document = |digest: &str| -> Result<Vec<u8>, ImageError> {
+        let name = blob(root, digest)?;
+        documents.get(&name)?.ok_or_else(|| malformed(&format!("blob {digest} is missing")))
+    };
     let wanted = |d: &&Descriptor| {
         let named = d.annotations.as_ref().and_then(|a| a.get("org.opencontainers.image.ref.name"));
         reference.is_some_and(|r| d.digest == r || named.is_some_and(|n| n == r))
@@ -126,21 +235,18 @@ fn read_layout(root: &Path, reference: Option<&str>, platform: &Platform) -> Res
     let mut at = digest.clone();
     // An index may hold indexes; four levels are more than anybody writes.
     for _ in 0..4 {
-        let path = blob(root, &at)?;
-        let document: Index = json(&path, &bytes(&path)?)?;
-        if let Some(config) = document.config {
-            let path = blob(root, &config.digest)?;
-            return Ok(image(Some(digest), json(&path, &bytes(&path)?)?));
+        let node: Index = json(&root.join(blob(root, &at)?), &document(&at)?)?;
+        if let Some(config) = node.config {
+            let bytes = document(&config.digest)?;
+            return Ok(image(Some(digest), json(&root.join(blob(root, &config.digest)?), &bytes)?));
         }
-        let manifests = document.manifests.unwrap_or_default();
-        let fits = |d: &&Descriptor| d.platform.as_ref().is_some_and(|p| p.normalized() == *platform);
-        let same = |d: &&Descriptor| {
-            d.platform
-                .as_ref()
-                .map(DescribedPlatform::normalized)
-                .is_some_and(|p| p.os == platform.os && p.arch == platform.arch)
-        };
-        let next = manifests.iter().find(fits).or_else(|| manifests.iter().find(same));
+        let manifests = node.manifests.unwrap_or_default();
+        let of = |d: &Descriptor| d.platform.as_ref().map(DescribedPlatform::normalized);
+        let same = |p: Platform| p.os == platform.os && p.arch == platform.arch;
+        let next = manifests
+            .iter()
+            .find(|d| of(d).as_ref() == Some(platform))
+            .or_else(|| manifests.iter().find(|d| of(d).is_some_and(same)));
         let Some(next) = next.or_else(|| manifests.first().filter(|_| manifests.len() == 1)) else {
             return Err(malformed(&format!("no image for {platform} in this layout")));
         };
@@ -166,13 +272,11 @@ fn image(digest: Option<String>, config: ImageConfig) -> BaseImage {
     }
 }
 
-/// Path of a blob; a digest that would lead out of the folder is refused.
-fn blob(root: &Path, digest: &str) -> Result<PathBuf, ImageError> {
+/// Path of a blob in a layout; a digest that would lead out of it is refused.
+fn blob(root: &Path, digest: &str) -> Result<String, ImageError> {
     let plain = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric());
     match digest.split_once(':') {
-        Some((algorithm, hex)) if plain(algorithm) && plain(hex) => {
-            Ok(root.join("blobs").join(algorithm).join(hex))
-        }
+        Some((algorithm, hex)) if plain(algorithm) && plain(hex) => Ok(format!("blobs/{algorithm}/{hex}")),
         _ => Err(ImageError::Malformed {
             path: root.to_path_buf(),
             message: format!("`{digest}` is no digest"),
@@ -191,4 +295,84 @@ fn bytes(path: &Path) -> Result<Vec<u8>, ImageError> {
 fn json<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, ImageError> {
     serde_json::from_slice(bytes)
         .map_err(|e| ImageError::Malformed { path: path.to_path_buf(), message: e.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"{"os":"linux","architecture":"arm64","variant":"v8","config":{"Env":["A=1"],"OnBuild":null},
+        "rootfs":{"type":"layers","diff_ids":["sha256:d1"]}}"#;
+
+    fn packed(files: &[(&str, &str)]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, content) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, name, content.as_bytes()).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    fn arm() -> Platform {
+        Platform::parse("linux/arm64").unwrap()
+    }
+
+    #[test]
+    fn a_saved_image_gives_its_configuration_packed_or_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let list = r#"[{"Config":"abc.json","RepoTags":["x:1"],"Layers":[]}]"#;
+        let tar = packed(&[("abc.json", CONFIG), ("manifest.json", list)]);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, &tar).unwrap();
+        for bytes in [tar, gzip.finish().unwrap()] {
+            let path = temp.path().join("image.tar");
+            std::fs::write(&path, bytes).unwrap();
+            let image = read(&path, None, &arm()).unwrap();
+            assert_eq!(
+                (image.config.env, image.digest, image.platform),
+                (vec!["A=1".to_owned()], None, arm())
+            );
+            assert_eq!(image.diff_ids, ["sha256:d1"]);
+        }
+    }
+
+    #[test]
+    fn an_archive_of_a_layout_chooses_by_platform() {
+        let temp = tempfile::tempdir().unwrap();
+        let index = r#"{"manifests":[{"digest":"sha256:aa"}]}"#;
+        let list = r#"{"manifests":[{"digest":"sha256:b1","platform":{"os":"linux","architecture":"amd64"}},
+            {"digest":"sha256:b2","platform":{"os":"linux","architecture":"arm64"}}]}"#;
+        let manifest = r#"{"config":{"digest":"sha256:cc"}}"#;
+        let path = temp.path().join("image.tar");
+        let files = [
+            ("index.json", index),
+            ("blobs/sha256/aa", list),
+            ("blobs/sha256/b2", manifest),
+            ("blobs/sha256/cc", CONFIG),
+        ];
+        std::fs::write(&path, packed(&files)).unwrap();
+        assert_eq!(read(&path, None, &arm()).unwrap().digest.as_deref(), Some("sha256:aa"));
+        let missing = read(&path, None, &Platform::parse("linux/amd64").unwrap()).unwrap_err();
+        assert!(missing.to_string().ends_with("blob sha256:b1 is missing"), "{missing}");
+    }
+
+    #[test]
+    fn what_is_no_image_is_told() {
+        let temp = tempfile::tempdir().unwrap();
+        let told = |name: &str, content: &[u8]| {
+            let path = temp.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            read(&path, None, &arm()).unwrap_err().to_string()
+        };
+        assert!(told("a", b"hello").contains("neither an OCI layout folder"));
+        assert!(told("b", b"{}").contains("neither an OCI layout folder"));
+        assert!(told("c", &packed(&[("x", "y")])).contains("neither index.json"));
+        assert!(
+            told("d", &packed(&[("index.json", r#"{"manifests":[{"digest":"../../etc"}]}"#)]))
+                .contains("no digest")
+        );
+        assert!(told("e", b"\x1f\x8bbroken").contains("cannot read"));
+    }
 }

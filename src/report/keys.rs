@@ -313,7 +313,10 @@ pub fn human(out: &mut impl Write, preview: &Preview<'_>) -> io::Result<()> {
             writeln!(out, "  {}{list}", thing.strip_prefix("docker-image://").unwrap_or(thing))?;
         }
         if guesses.iter().any(|g| g.starts_with("docker-image://")) {
-            writeln!(out, "  Give base images with `--image REF=PATH` (an OCI layout or an image config).")?;
+            writeln!(
+                out,
+                "  Give base images with `--image REF=PATH` (an OCI layout, an image archive or its config)."
+            )?;
         }
     }
     Ok(())
