@@ -17,6 +17,8 @@ mod images;
 mod leftovers;
 mod manifest_glob_flattened;
 mod missing_dockerignore;
+mod mutable_base_tag;
+mod mutable_copy_from;
 mod page;
 mod rust;
 mod rust_dummy_build_stale;
@@ -56,6 +58,8 @@ pub const ALL: &[&Rule] = &[
     &env_shadows_arg::RULE,
     &manifest_glob_flattened::RULE,
     &missing_dockerignore::RULE,
+    &mutable_base_tag::RULE,
+    &mutable_copy_from::RULE,
     &rust_dummy_build_stale::RULE,
     &rust_partial_touch::RULE,
     &source_before_deps::RULE,
