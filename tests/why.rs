@@ -227,6 +227,48 @@ fn two_directories_and_two_saved_states_compare() {
     );
 }
 
+fn git(dir: &Path, args: &[&str]) {
+    let identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "init.defaultBranch=main"];
+    let output = Command::new("git").current_dir(dir).args(identity).args(args).output().unwrap();
+    assert!(output.status.success(), "git {args:?}: {output:?}");
+}
+
+#[test]
+fn a_git_revision_is_compared_without_a_checkout() {
+    let project = Project::new();
+    git(project.path(), &["init", "-q"]);
+    project.put(".dockerignore", "*.log\n.git\n");
+    git(project.path(), &["add", "."]);
+    git(project.path(), &["commit", "-qm", "one"]);
+    let reused = ["4 CACHED", "5 CACHED", "6 CACHED", "7 CACHED", "10 CACHED", "11 CACHED"];
+    assert_eq!(project.told(&["--since", "HEAD"]), reused, "a clean checkout is what was committed");
+    project.put("src/b", "edited");
+    assert_eq!(project.told(&["--since", "HEAD"])[2], "6 DONE content");
+    git(project.path(), &["commit", "-qam", "two"]);
+    assert_eq!(project.told(&["--since", "HEAD"]), reused);
+    assert_eq!(project.told(&["--since", "HEAD~1"])[2], "6 DONE content");
+    project.put("Dockerfile", &DOCKERFILE.replace("RUN fetch", "RUN fetch it"));
+    assert_eq!(project.told(&["--since", "main"])[1], "5 DONE instruction");
+    let before = std::fs::read_to_string(project.path().join("Dockerfile")).unwrap();
+    assert!(before.contains("fetch it"), "nothing is checked out");
+}
+
+#[test]
+fn a_revision_that_cannot_be_read_is_told() {
+    let project = Project::new();
+    let told = |revision: &str| {
+        let output = project.run(&["why", "--since", revision]);
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(told("HEAD").contains("is not in a working tree of git"), "{}", told("HEAD"));
+    git(project.path(), &["init", "-q"]);
+    assert!(told("HEAD").contains("has no commit yet"), "{}", told("HEAD"));
+    git(project.path(), &["add", "."]);
+    git(project.path(), &["commit", "-qm", "one"]);
+    assert!(told("nope").contains("git knows no commit `nope`"), "{}", told("nope"));
+}
+
 #[test]
 fn states_are_deterministic() {
     let project = Project::new();

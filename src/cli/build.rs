@@ -230,13 +230,8 @@ impl BuildArgs {
             invocation.context = other.to_path_buf();
         }
         check_context(&invocation.context)?;
-        let file = Arc::new(read_dockerfile(&invocation)?);
-        let document = syntax::parse(&file.bytes);
-        if document.errors.is_empty() {
-            return Ok(Build { invocation, file, document });
-        }
-        let problems = document.errors.iter().map(|error| Problem::refused(&file, error)).collect();
-        Err(CliError::Problems { problems, files: vec![file] })
+        let file = read_dockerfile(&invocation)?;
+        Build::new(invocation, file)
     }
 }
 
@@ -256,6 +251,22 @@ impl Build {
 }
 
 impl Build {
+    /// Parses the Dockerfile. What BuildKit would refuse is an error with its places.
+    fn new(invocation: Invocation, file: SourceFile) -> Result<Build, CliError> {
+        let document = syntax::parse(&file.bytes);
+        let file = Arc::new(file);
+        if document.errors.is_empty() {
+            return Ok(Build { invocation, file, document });
+        }
+        let problems = document.errors.iter().map(|error| Problem::refused(&file, error)).collect();
+        Err(CliError::Problems { problems, files: vec![file] })
+    }
+
+    /// The same build with another Dockerfile.
+    pub(super) fn with_dockerfile(self, file: SourceFile) -> Result<Build, CliError> {
+        Build::new(self.invocation, file)
+    }
+
     /// Where the Dockerfile was read from; `None` for standard input.
     pub fn dockerfile(&self) -> Option<PathBuf> {
         let stdin = self.invocation.dockerfile.as_deref() == Some(Path::new("-"));

@@ -2,7 +2,8 @@
 
 use super::{Build, BuildArgs, CliError};
 use crate::build::model::BuildModel;
-use crate::context::ContextIndex;
+use crate::context::{ContextIndex, RevisionError, open_revision};
+use crate::finding::Problem;
 use crate::key::change::Note;
 use crate::key::plan::{Contexts, Detail};
 use crate::key::saved::State;
@@ -36,8 +37,32 @@ pub(super) fn state_at(
     revision: &str,
     notes: &mut Vec<Note>,
 ) -> Result<(State, String), CliError> {
-    let _ = (args, notes);
-    Err(CliError::failed(format!("cannot read revision `{revision}`")))
+    let mut build = args.load()?;
+    let dockerfile = build.dockerfile();
+    let past = open_revision(&build.invocation.context, dockerfile.as_deref(), revision)
+        .map_err(|e| revision_error(&e))?;
+    notes.extend(past.notes.iter().map(|n| Note::uncertain(n.message())));
+    match past.dockerfile {
+        Some(file) => build = build.with_dockerfile(file)?,
+        None => notes.push(Note::uncertain(format!(
+            "{} is not in {revision}: it is used as it is now",
+            build.file.name
+        ))),
+    }
+    let short = past.commit.get(..12).unwrap_or(&past.commit).to_owned();
+    let mut ignored = Vec::new();
+    let state = state(&build, Some(past.index), &Edit::default(), &mut ignored)?;
+    Ok((state, short))
+}
+
+fn revision_error(error: &RevisionError) -> CliError {
+    if let RevisionError::Context(error) = error {
+        return CliError::Problems { problems: vec![Problem::context(error)], files: Vec::new() };
+    }
+    match error.help() {
+        Some(help) => CliError::failed_with_help(error.to_string(), help),
+        None => CliError::failed(error.to_string()),
+    }
 }
 
 /// The state of one build. The main context is walked unless it is given.
@@ -68,7 +93,7 @@ fn touch(
     build: &Build,
     notes: &mut Vec<Note>,
 ) -> Result<(), CliError> {
-    let mut note = |text: String| notes.push(Note { text, line: None });
+    let mut note = |text: String| notes.push(Note::no_effect(text));
     let Some(context) = context else {
         note(format!("{path}: no instruction takes files from the context"));
         return Ok(());
@@ -129,5 +154,5 @@ fn note_argument(name: &str, model: &BuildModel<'_>, notes: &mut Vec<Note>) {
     } else {
         format!("no stage declares ARG {name}: it has no effect")
     };
-    notes.push(Note { text, line: None });
+    notes.push(Note::no_effect(text));
 }

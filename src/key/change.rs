@@ -107,13 +107,36 @@ impl Change {
     }
 }
 
-/// Something that changed and makes nothing anew.
+/// Something worth knowing beside what becomes of the steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
+    /// What it says.
+    pub kind: NoteKind,
     /// In words, without full stop.
     pub text: String,
     /// Line of the Dockerfile, if it is about one.
     pub line: Option<u32>,
+}
+
+/// Kinds of notes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NoteKind {
+    /// It changed, and makes nothing anew.
+    NoEffect,
+    /// It could not be compared, or only in part.
+    Uncertain,
+}
+
+impl Note {
+    /// A change without effect.
+    pub fn no_effect(text: impl Into<String>) -> Self {
+        Self { kind: NoteKind::NoEffect, text: text.into(), line: None }
+    }
+
+    /// Something that could not be compared.
+    pub fn uncertain(text: impl Into<String>) -> Self {
+        Self { kind: NoteKind::Uncertain, text: text.into(), line: None }
+    }
 }
 
 impl Comparison {
@@ -460,7 +483,7 @@ fn config_notes(before: &State, after: &State) -> Vec<Note> {
         for config in after.config.iter().skip(new_index).take(new_len) {
             let text =
                 format!("{} changes the image configuration only: it is in no key", config.instruction);
-            out.push(Note { text, line: Some(config.line) });
+            out.push(Note { line: Some(config.line), ..Note::no_effect(text) });
         }
     }
     out

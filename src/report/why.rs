@@ -1,7 +1,7 @@
 //! What a build makes anew, and why: for a person and for programs.
 
 use super::keys::clipped;
-use crate::key::change::{Cause, CauseKind, Comparison, Note, StepChange};
+use crate::key::change::{Cause, CauseKind, Comparison, Note, NoteKind, StepChange};
 use crate::key::saved::{State, Step};
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
@@ -64,6 +64,7 @@ struct PathItem<'a> {
 
 #[derive(Serialize)]
 struct NoteItem<'a> {
+    kind: &'static str,
     text: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u32>,
@@ -77,15 +78,18 @@ pub fn json(out: &mut impl Write, why: &Why<'_>) -> io::Result<()> {
         dockerfile: &why.after.dockerfile,
         target: why.after.target.as_deref(),
         steps: steps.map(|(id, (step, change))| item(id, step, change)).collect(),
-        notes: why
-            .comparison
-            .notes
-            .iter()
-            .map(|Note { text, line }| NoteItem { text, line: *line })
-            .collect(),
+        notes: why.comparison.notes.iter().map(note).collect(),
     };
     serde_json::to_writer_pretty(&mut *out, &document)?;
     writeln!(out)
+}
+
+fn note(note: &Note) -> NoteItem<'_> {
+    let kind = match note.kind {
+        NoteKind::NoEffect => "no-effect",
+        NoteKind::Uncertain => "uncertain",
+    };
+    NoteItem { kind, text: &note.text, line: note.line }
 }
 
 fn item<'s>(id: usize, step: &'s Step, change: &'s StepChange) -> Item<'s> {
@@ -151,11 +155,23 @@ pub fn human(out: &mut impl Write, why: &Why<'_>) -> io::Result<()> {
             person_cause(out, why, number, cause)?;
         }
     }
-    if !why.comparison.notes.is_empty() {
-        writeln!(out, "\nChanged, and in no key:")?;
-        for note in &why.comparison.notes {
+    for (kind, heading) in [
+        (NoteKind::NoEffect, "Changed, and in no key:"),
+        (NoteKind::Uncertain, "Not compared, or only in part:"),
+    ] {
+        let notes: Vec<&Note> = why.comparison.notes.iter().filter(|n| n.kind == kind).collect();
+        if notes.is_empty() {
+            continue;
+        }
+        let most = if why.all_files { usize::MAX } else { NAMED };
+        writeln!(out, "\n{heading}")?;
+        for note in notes.iter().take(most) {
             let line = note.line.map(|l| format!("line {l}: ")).unwrap_or_default();
             writeln!(out, "  {line}{}", note.text)?;
+        }
+        let more = notes.len().saturating_sub(most);
+        if more > 0 {
+            writeln!(out, "  and {more} more (`--files` names them)")?;
         }
     }
     Ok(())
