@@ -1,5 +1,6 @@
 //! One line each: `path:line:column: severity[rule] message`.
 
+use super::excerpt::clean;
 use super::{Entry, Report, Sources};
 use crate::finding::{Label, Severity};
 use std::io::{self, Write};
@@ -11,7 +12,8 @@ pub(super) fn write(out: &mut impl Write, report: &Report, sources: &Sources) ->
             Entry::Problem(p) => (&p.place, Severity::Error, p.kind.name(), &p.message),
             Entry::Finding(f) => (&f.primary, f.severity, f.rule, &f.message),
         };
-        writeln!(out, "{}: {}[{name}] {message}", place(label, sources), severity.name())?;
+        let line = format!("{}: {}[{name}] {message}", place(label, sources), severity.name());
+        writeln!(out, "{}", clean(&line).replace('\n', " "))?;
     }
     Ok(())
 }

@@ -133,13 +133,19 @@ impl Excerpt {
     }
 }
 
-/// Control characters would move the cursor, or worse.
+/// Text with its control characters made visible; line ends stay.
+pub(super) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c == '\n' { c } else { visible(c) }).collect()
+}
+
+/// Control characters would move the cursor, and those that turn the direction of text would hide what is written.
 fn visible(c: char) -> char {
     match c {
         '\t' => '\t',
         '\u{FEFF}' => '\u{2060}',
         '\0'..='\x1f' => char::from_u32(0x2400 + c as u32).unwrap_or(char::REPLACEMENT_CHARACTER),
         '\x7f' => '\u{2421}',
+        '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => char::REPLACEMENT_CHARACTER,
         c if c.is_control() => char::REPLACEMENT_CHARACTER,
         c => c,
     }

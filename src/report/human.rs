@@ -1,7 +1,7 @@
 //! For a person: the lines themselves, underlined.
 
 use super::Sources;
-use super::excerpt::{AROUND, Excerpt};
+use super::excerpt::{AROUND, Excerpt, clean};
 use crate::finding::{Finding, Label, Problem, Severity};
 use crate::source::Span;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode};
@@ -44,10 +44,10 @@ impl Human {
         let labels = [Label { message: "here".to_owned(), ..problem.place.clone() }];
         let mut shown = Shown::new(problem.message.clone(), Severity::Error, &labels, sources);
         if shown.excerpt.is_none() {
-            shown.message = format!("{}: {}", problem.place.file, problem.message);
+            shown.message = clean(&format!("{}: {}", problem.place.file, problem.message));
         }
         shown.code = Some(format!("error[{}]", problem.kind.name()));
-        shown.help = problem.help.clone();
+        shown.help = problem.help.as_deref().map(clean);
         self.draw(out, &shown)
     }
 
@@ -90,7 +90,7 @@ impl Shown {
         }
         let mut shown = Self::new(finding.message.clone(), finding.severity, &here, sources);
         shown.code = Some(format!("{}[{}]", finding.severity.name(), finding.rule));
-        shown.help = finding.help.clone();
+        shown.help = finding.help.as_deref().map(clean);
         shown.related = elsewhere.iter().map(|group| Self::elsewhere(group, sources)).collect();
         shown
     }
@@ -103,7 +103,7 @@ impl Shown {
             let words: Vec<&str> =
                 group.iter().map(|l| l.message.as_str()).filter(|m| !m.is_empty()).collect();
             if !words.is_empty() {
-                shown.message = format!("{file}: {}", words.join("; "));
+                shown.message = clean(&format!("{file}: {}", words.join("; ")));
             }
         }
         shown
@@ -112,7 +112,7 @@ impl Shown {
     /// Labels of one file.
     fn new(message: String, severity: Severity, labels: &[Label], sources: &Sources) -> Self {
         let mut shown = Self {
-            message,
+            message: clean(&message),
             severity,
             code: None,
             help: None,
@@ -126,7 +126,7 @@ impl Shown {
             let spans: Vec<Span> = placed.iter().map(|(_, span)| *span).collect();
             let (excerpt, spans) = Excerpt::new(&file, &spans);
             for (i, ((label, _), span)) in placed.iter().zip(spans).enumerate() {
-                let text = (!label.message.is_empty()).then(|| label.message.clone());
+                let text = (!label.message.is_empty()).then(|| clean(&label.message));
                 let label = if i == 0 {
                     LabeledSpan::new_primary_with_span(text, span)
                 } else {
@@ -178,5 +178,145 @@ impl Diagnostic for Shown {
             return None;
         }
         Some(Box::new(self.related.iter().map(|shown| shown as &dyn Diagnostic)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::SourceFile;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn finding(file: &str, spans: &[(usize, usize)]) -> Finding {
+        let label = |(n, (start, end)): (usize, &(usize, usize))| Label {
+            file: file.to_owned(),
+            span: Some(Span::new(*start, *end)),
+            message: format!("label {n}"),
+        };
+        let mut labels = spans.iter().enumerate().map(label);
+        Finding {
+            rule: "a-rule",
+            severity: Severity::Warning,
+            message: "something happens".to_owned(),
+            primary: labels.next().unwrap(),
+            related: labels.collect(),
+            help: None,
+            stage: None,
+            evidence: serde_json::Map::new(),
+            fix: None,
+        }
+    }
+
+    fn drawn(files: &[(&str, &[u8])], finding: &Finding) -> String {
+        let files = files.iter().map(|(name, bytes)| Arc::new(SourceFile::from_bytes(*name, *bytes)));
+        let mut out = Vec::new();
+        Human::new(false, false).finding(&mut out, finding, &Sources::new(files)).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn places_far_from_each_other_are_shown_apart() {
+        let text = b"FROM a\nCOPY . /x\nRUN b\nRUN c\nRUN d\nRUN e\nCOPY . /y\n";
+        insta::assert_snapshot!(drawn(&[("Dockerfile", text)], &finding("Dockerfile", &[(41, 50), (7, 16)])), @r#"
+        warning[a-rule]
+
+          ⚠ something happens
+           ╭─[Dockerfile:2:1]
+         1 │ FROM a
+         2 │ COPY . /x
+           · ────┬────
+           ·     ╰── label 1
+         3 │ RUN b
+           ╰────
+           ╭─[Dockerfile:7:1]
+         6 │ RUN e
+         7 │ COPY . /y
+           · ────┬────
+           ·     ╰── label 0
+           ╰────
+        "#);
+    }
+
+    #[test]
+    fn another_file_has_a_snippet_of_its_own() {
+        let mut finding = finding("Dockerfile", &[(7, 16)]);
+        let place = Label {
+            file: ".dockerignore".to_owned(),
+            span: Some(Span::new(5, 11)),
+            message: "only here".to_owned(),
+        };
+        let named = Label { file: "src/big.bin".to_owned(), span: None, message: "31 MB".to_owned() };
+        finding.related.extend([place, named]);
+        let files: [(&str, &[u8]); 2] =
+            [("Dockerfile", b"FROM a\nCOPY . /x\n"), (".dockerignore", b".git\ntarget\n")];
+        insta::assert_snapshot!(drawn(&files, &finding), @r#"
+        warning[a-rule]
+
+          ⚠ something happens
+           ╭─[Dockerfile:2:1]
+         1 │ FROM a
+         2 │ COPY . /x
+           · ────┬────
+           ·     ╰── label 0
+           ╰────
+          ├─▶   ☞ in .dockerignore
+          │      ╭─[.dockerignore:2:1]
+          │    1 │ .git
+          │    2 │ target
+          │      · ───┬──
+          │      ·    ╰── only here
+          │      ╰────
+          ╰─▶   ☞ src/big.bin: 31 MB
+        "#);
+    }
+
+    #[test]
+    fn long_lines_are_shortened_around_their_labels() {
+        let text = format!("FROM a\nRUN {} b {}\n", "x".repeat(300), "y".repeat(90_000));
+        insta::assert_snapshot!(drawn(&[("Dockerfile", text.as_bytes())], &finding("Dockerfile", &[(312, 313)])), @r#"
+        warning[a-rule]
+
+          ⚠ something happens
+           ╭─[Dockerfile:2:306]
+         1 │ FROM a
+         2 │ RUN xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx b yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy…
+           ·                                                                                                                          ┬
+           ·                                                                                                                          ╰── label 0
+           ╰────
+        "#);
+    }
+
+    #[test]
+    fn a_label_over_many_lines_is_drawn_on_the_first() {
+        let text = format!("FROM a\nRUN b \\\n{}", " c \\\n".repeat(50));
+        insta::assert_snapshot!(drawn(&[("Dockerfile", text.as_bytes())], &finding("Dockerfile", &[(7, 200)])), @r#"
+        warning[a-rule]
+
+          ⚠ something happens
+           ╭─[Dockerfile:2:1]
+         1 │ FROM a
+         2 │ RUN b \
+           · ───┬───
+           ·    ╰── label 0
+         3 │  c \
+           ╰────
+        "#);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_drawing_fail(
+            text in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..400),
+                "[ab\t\r\n\u{1b}é語\u{202e}…]{0,400}".prop_map(String::into_bytes),
+            ],
+            spans in proptest::collection::vec((0..420usize, 0..60usize), 1..6),
+        ) {
+            let spans: Vec<(usize, usize)> = spans.iter().map(|(at, len)| (*at, at + len)).collect();
+            let text = drawn(&[("f", &text)], &finding("f", &spans));
+            let hidden = text.contains(['\x1b', '\u{202e}']);
+            prop_assert!(!hidden);
+        }
     }
 }
