@@ -517,8 +517,67 @@ fn places_of_copied_files_are_buildkits() {
     assert_eq!(code, Some(0), "{wrong:#?}");
     assert_eq!(document["summary"]["miss"], 0);
     // The link and the merge of it are two steps with one layer.
-    assert_eq!(document["summary"]["verified"], 7, "{document:#}");
-    assert_eq!(found(&document, "ADD packed.gz /un/")["not_checked"], "ADD unpacks `packed.gz`");
+    assert_eq!(document["summary"]["verified"], 8, "{document:#}");
+}
+
+#[test]
+fn what_add_unpacks_is_compared_file_by_file() {
+    let project = Project::new("FROM scratch\nADD a.tgz note.gz /d/\nADD b.txz /e/\n", &[]);
+    let archive = tar_of(&[file("one", "1"), Item::Dir("sub/"), file("sub/two", "2")]);
+    std::fs::write(project.path("context/a.tgz"), gzip(&archive)).unwrap();
+    let note = gzip(b"no archive");
+    std::fs::write(project.path("context/note.gz"), &note).unwrap();
+    std::fs::write(project.path("context/b.txz"), b"\xfd7zXZ\0").unwrap();
+    let layers = |two| {
+        let note = Item::File("d/note.gz", 0o644, note.clone());
+        let items = [Item::Dir("d/"), note, file("d/one", "1"), Item::Dir("d/sub/"), file("d/sub/two", two)];
+        vec![
+            ("ADD a.tgz note.gz /d/", gzip(&tar_of(&items))),
+            ("ADD b.txz /e/", tar_of(&[file("e/any", "")])),
+        ]
+    };
+    project.export(&layers("2"));
+    let (code, document) = project.json(&["cache"]);
+    assert_eq!((code, &found(&document, "/d/")["content"]), (Some(0), &json!("verified")), "{document:#}");
+    assert_eq!(found(&document, "/e/")["not_checked"], "ADD may unpack `b.txz`: xz is not read here");
+    project.export(&layers("evil"));
+    let (code, document) = project.json(&["cache"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(found(&document, "/d/")["differences"][0]["path"], "a.tgz/sub/two");
+}
+
+#[test]
+fn files_that_pass_through_a_stage_of_copies_are_compared_too() {
+    let dockerfile = "FROM scratch AS b\nWORKDIR /w\nCOPY src .\nCOPY <<note /w/sub/\nhi\nnote\nFROM scratch\nCOPY --from=b --chmod=600 /w/*.txt /w/sub /out/\n";
+    let project = Project::new(dockerfile, &[("src/a.txt", "a"), ("src/sub/deep", "d"), ("src/b.bin", "")]);
+    let last = "/w/*.txt /w/sub /out/";
+    let layers = |deep| {
+        let src = [
+            Item::Dir("w/"),
+            file("w/a.txt", "a"),
+            file("w/b.bin", ""),
+            Item::Dir("w/sub/"),
+            file("w/sub/deep", "d"),
+        ];
+        let out = [
+            Item::Dir("out/"),
+            Item::File("out/a.txt", 0o600, "a".into()),
+            Item::File("out/deep", 0o600, deep),
+            Item::File("out/note", 0o600, "hi\n".into()),
+        ];
+        vec![
+            ("COPY src .", tar_of(&src)),
+            ("/w/sub/", tar_of(&[file("w/sub/note", "hi\n")])),
+            (last, tar_of(&out)),
+        ]
+    };
+    project.export(&layers(b"d".to_vec()));
+    let (code, document) = project.json(&["cache"]);
+    assert_eq!((code, &found(&document, last)["content"]), (Some(0), &json!("verified")), "{document:#}");
+    project.export(&layers(b"evil".to_vec()));
+    let (code, document) = project.json(&["cache"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(found(&document, last)["differences"][0]["path"], "src/sub/deep");
 }
 
 #[test]

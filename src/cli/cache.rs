@@ -1,6 +1,7 @@
 //! `layerlint cache`
 
 use super::build::Planned;
+use super::console::Busy;
 use super::{BuildArgs, CliError, Console, Exit};
 use crate::evidence::EvidenceError;
 use crate::evidence::audit::{Verdict, audit};
@@ -57,6 +58,8 @@ enum Format {
 
 pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> {
     let build = args.build.load()?;
+    build.warn_of_platforms(&mut console.err)?;
+    let busy = Busy::with("reading the cache");
     let cache = ExportedCache::open(&args.cache, args.reference.as_deref()).map_err(failed)?;
     build.planned(
         None,
@@ -70,6 +73,7 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
                 true => (Vec::new(), Vec::new()),
                 false => audit(&cache, graph, plan, contexts, &mut predictions),
             };
+            drop(busy);
             let ignore = contexts.main.as_ref().and_then(|c| c.ignore.as_ref());
             let preview = Preview {
                 file: &build.file,

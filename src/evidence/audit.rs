@@ -11,7 +11,7 @@ use super::prediction::{Prediction, Search, Status};
 use crate::build::lower::{BuildGraph, Op, VertexId};
 use crate::key::change::{self, CauseKind, PathChange};
 use crate::key::plan::{Contexts, KeyPlan};
-use crate::key::promise::{NoPromise, Promise, PromisedCopy, PromisedFile, PromisedKind};
+use crate::key::promise::{NoPromise, Promise, PromisedCopy, PromisedFile, PromisedKind, Promises};
 use bstr::{BString, ByteSlice as _};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -96,6 +96,7 @@ pub fn audit(
     predictions: &mut [Prediction],
 ) -> (Vec<StepAudit>, Vec<EvidenceError>) {
     let search = Search::new(cache, graph, plan);
+    let mut promises = Promises::new(graph, contexts);
     let mut reader = Reader { cache, layers: HashMap::new(), errors: Vec::new() };
     let mut out = Vec::new();
     for prediction in predictions {
@@ -103,7 +104,16 @@ pub fn audit(
         let (Some(vertex), Some(key)) = (graph.vertices.get(id), plan.steps.get(id)) else { continue };
         // What `--link` lays over the stage is promised by the copy below it.
         let (promising, records) = match vertex.op {
-            Op::File(_) => (id, search.by_content(vertex, key)),
+            Op::File(_) => {
+                let mut records = search.by_content(vertex, key);
+                // Files of a stage may be known although the record was found without looking at them.
+                if prediction.status == Status::Hit && !vertex.inputs.is_empty() {
+                    records.extend(&prediction.records);
+                    records.sort_unstable();
+                    records.dedup();
+                }
+                (id, records)
+            }
             Op::Merge => match vertex.inputs.last() {
                 Some(copy) => (*copy, prediction.records.clone()),
                 None => continue,
@@ -112,15 +122,15 @@ pub fn audit(
         };
         let audit = |record, layer, verdict| StepAudit { vertex: id, record, layer, verdict };
         if records.is_empty() && prediction.cause.kind != CauseKind::Content {
-            if let Err(reason) = Promise::of(graph, contexts, promising).map(drop)
+            if prediction.status != Status::Miss
+                && let Err(reason) = promises.of(promising).map(drop)
                 && reason != NoPromise::NoCopy
-                && prediction.status != Status::Miss
             {
                 out.push(audit(None, None, Verdict::NotChecked(reason.to_string())));
             }
             continue;
         }
-        let promise = match Promise::of(graph, contexts, promising) {
+        let promise = match promises.of(promising).and_then(unpacked) {
             Ok(promise) => promise,
             Err(NoPromise::NoCopy) => continue,
             Err(reason) => {
@@ -130,7 +140,13 @@ pub fn audit(
         };
         if records.is_empty() {
             let candidates = search.by_words(vertex, key);
-            prediction.cause.paths = reader.changes(&candidates, &promise);
+            match reader.changes(&candidates, &promise) {
+                Some(paths) => prediction.cause.paths = paths,
+                None => {
+                    "its layer holds the same files under another key: another version of BuildKit wrote this cache"
+                        .clone_into(&mut prediction.cause.detail);
+                }
+            }
             continue;
         }
         out.push(reader.step(id, &records, &promise));
@@ -232,7 +248,7 @@ impl Reader<'_> {
                 }
             }
         }
-        if let Some(EntryOf::Device(path, kind)) = device(&layer, &found) {
+        if let Some((path, kind)) = device(&layer, &found) {
             self.errors.push(Layer::refuse_device(&path, kind, &digest));
         }
         found.truncate(LISTED);
@@ -253,8 +269,8 @@ impl Reader<'_> {
         Ok(out)
     }
 
-    /// The files that differ from those of the closest result with the same words.
-    fn changes(&mut self, candidates: &[usize], promise: &Promise) -> Vec<PathChange> {
+    /// The files that differ from those of the closest result with the same words; none if none does.
+    fn changes(&mut self, candidates: &[usize], promise: &Promise) -> Option<Vec<PathChange>> {
         let cache = self.cache;
         let mut results: Vec<_> =
             candidates.iter().filter_map(|r| cache.records.get(*r)).flat_map(|r| &r.results).collect();
@@ -267,10 +283,12 @@ impl Reader<'_> {
             let errors = self.errors.len();
             let verdict = self.compare(*top, below, promise);
             self.errors.truncate(errors);
-            if let Verdict::Differs(found) = verdict
-                && best.as_ref().is_none_or(|b| found.len() < b.len())
-            {
-                best = Some(found);
+            match verdict {
+                Verdict::Verified { .. } => return None,
+                Verdict::Differs(found) if best.as_ref().is_none_or(|b| found.len() < b.len()) => {
+                    best = Some(found);
+                }
+                _ => {}
             }
         }
         let changes = best.unwrap_or_default().into_iter().map(|d| PathChange {
@@ -283,20 +301,16 @@ impl Reader<'_> {
             before: d.found,
             after: d.expected,
         });
-        changes.collect()
+        Some(changes.collect())
     }
 }
 
-enum EntryOf {
-    Device(BString, &'static str),
-}
-
 /// A device among what is not promised.
-fn device(layer: &Layer, found: &[Difference]) -> Option<EntryOf> {
+fn device(layer: &Layer, found: &[Difference]) -> Option<(BString, &'static str)> {
     found.iter().filter(|d| d.change == Change::Extra).find_map(|d| {
         let path = d.image_path.strip_prefix(b"/").unwrap_or(&d.image_path);
         match layer.entries.get(path.as_bstr())?.kind {
-            LayerKind::Device(kind) => Some(EntryOf::Device(path.into(), kind)),
+            LayerKind::Device(kind) => Some((path.into(), kind)),
             _ => None,
         }
     })
@@ -393,7 +407,7 @@ fn destination(copy: &PromisedCopy, layer: &Layer, below: Option<&[Rc<Layer>]>) 
 }
 
 fn differences(promise: &Promise, layer: &Layer, below: Option<&[Rc<Layer>]>) -> Vec<Difference> {
-    let mut wanted: BTreeMap<BString, (&PromisedFile, &PromisedCopy)> = BTreeMap::new();
+    let mut wanted: BTreeMap<BString, &PromisedFile> = BTreeMap::new();
     let mut folders: BTreeSet<BString> = BTreeSet::new();
     for copy in &promise.copies {
         let dest = destination(copy, layer, below);
@@ -405,13 +419,13 @@ fn differences(promise: &Promise, layer: &Layer, below: Option<&[Rc<Layer>]>) ->
             let path = joined(&dest, &file.relative);
             if !path.is_empty() {
                 folders.extend(above(&path).map(BString::from));
-                wanted.insert(path, (file, copy));
+                wanted.insert(path, file);
             }
         }
     }
     let mut out = Vec::new();
     let image_path = |path: &BString| BString::from([b"/", path.as_slice()].concat());
-    for (path, (file, copy)) in &wanted {
+    for (path, file) in &wanted {
         let entry = layer.entries.get(path);
         let entry = match entry {
             None if !layer.deleted.contains(path) => below.and_then(|b| look(b, path)),
@@ -426,8 +440,10 @@ fn differences(promise: &Promise, layer: &Layer, below: Option<&[Rc<Layer>]>) ->
             entry => entry,
         };
         let (change, expected, found) = match entry {
+            // Pipes and sockets do not always survive the way into a layer.
+            None if file.kind == PromisedKind::Special => continue,
             None => (Change::Missing, described(&file.kind), None),
-            Some(entry) => match unlike(file, copy, entry) {
+            Some(entry) => match unlike(file, entry) {
                 None => continue,
                 Some((expected, found)) => (Change::Modified, Some(expected), Some(found)),
             },
@@ -483,7 +499,7 @@ fn differences(promise: &Promise, layer: &Layer, below: Option<&[Rc<Layer>]>) ->
 }
 
 /// What is promised and what is there, if they are not the same.
-fn unlike(file: &PromisedFile, copy: &PromisedCopy, entry: &LayerEntry) -> Option<(String, String)> {
+fn unlike(file: &PromisedFile, entry: &LayerEntry) -> Option<(String, String)> {
     let kinds = || Some((name_of(&file.kind).to_owned(), name(&entry.kind).to_owned()));
     match (&file.kind, &entry.kind) {
         (PromisedKind::File { digest: Some(want), .. }, LayerKind::File { digest: have, .. })
@@ -496,18 +512,49 @@ fn unlike(file: &PromisedFile, copy: &PromisedCopy, entry: &LayerEntry) -> Optio
             let text = |t: &BString| format!("link to {}", t.to_str_lossy());
             return (want != have).then(|| (text(want), text(have)));
         }
-        // The mode of what is copied as a whole is that of what was there before.
-        (PromisedKind::Dir, LayerKind::Dir) if file.relative.is_empty() => return None,
-        (PromisedKind::Dir, LayerKind::Dir) => {}
-        (PromisedKind::Special, LayerKind::Device(_) | LayerKind::Fifo) => return None,
+        // A builder that has an older copy of the context does not notice that a directory's mode has changed, so
+        // this differs without anybody's doing (seen on engine 20.10, and in `file-dir-mode` of the vectors).
+        (PromisedKind::Dir, LayerKind::Dir) => return None,
+        (PromisedKind::Special, _) => return None,
         _ => return kinds(),
     }
     // A bit that gives the rights of the owner is never copied by chance; that it got lost on the way may happen.
-    let gains_rights = entry.mode & !file.mode & 0o6000 != 0;
-    let other = entry.mode & 0o777 != file.mode & 0o777;
-    let known = !copy.symbolic_mode;
-    (known && (other || gains_rights))
-        .then(|| (format!("mode {:04o}", file.mode), format!("mode {:04o}", entry.mode)))
+    let mode = file.mode?;
+    let gains_rights = entry.mode & !mode & 0o6000 != 0;
+    let other = entry.mode & 0o777 != mode & 0o777;
+    (other || gains_rights).then(|| (format!("mode {mode:04o}"), format!("mode {:04o}", entry.mode)))
+}
+
+/// The promise with what ADD unpacks in place of the archives.
+fn unpacked(promise: Rc<Promise>) -> Result<Rc<Promise>, NoPromise> {
+    if promise.copies.iter().all(|c| c.archive.is_none()) {
+        return Ok(promise);
+    }
+    let mut out = Promise::clone(&promise);
+    for copy in &mut out.copies {
+        let Some(path) = copy.archive.take() else { continue };
+        let name = || copy.files.first().map(|f| f.path.to_string()).unwrap_or_default();
+        let found = Layer::of_archive(&path)
+            .map_err(|reason| NoPromise::Unreadable(format!("ADD may unpack `{}`: {reason}", name())))?;
+        // No archive: copied as it is.
+        let Some(archive) = found else { continue };
+        let origin: BString = copy.files.first().map(|f| f.path.clone()).unwrap_or_default();
+        copy.from_folder = true;
+        copy.files = Vec::with_capacity(archive.entries.len());
+        for (relative, entry) in &archive.entries {
+            let kind = match &entry.kind {
+                LayerKind::File { size, digest } => {
+                    PromisedKind::File { size: *size, digest: Some(digest.clone()) }
+                }
+                LayerKind::Dir => PromisedKind::Dir,
+                LayerKind::Symlink { target } => PromisedKind::Symlink { target: target.clone() },
+                LayerKind::Hardlink { .. } | LayerKind::Device(_) | LayerKind::Fifo => PromisedKind::Special,
+            };
+            let path = joined(&origin, relative);
+            copy.files.push(PromisedFile { relative: relative.clone(), path, kind, mode: Some(entry.mode) });
+        }
+    }
+    Ok(Rc::new(out))
 }
 
 fn name_of(kind: &PromisedKind) -> &'static str {

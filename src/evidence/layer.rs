@@ -96,6 +96,35 @@ impl Layer {
         read
     }
 
+    /// Reads an archive that ADD is given: none if it is no archive, or the reason why nobody here can tell.
+    pub(super) fn of_archive(path: &std::path::Path) -> Result<Option<Self>, String> {
+        let read = || -> io::Result<_> {
+            let file = std::fs::File::open(path)?;
+            let size = file.metadata()?.len();
+            let mut reader = io::BufReader::with_capacity(128 << 10, file);
+            let start = reader.fill_buf()?.to_vec();
+            Ok((reader, start, size))
+        };
+        let (reader, start, size) = read().map_err(|e| e.to_string())?;
+        for (magic, name) in [(&b"BZh"[..], "bzip2"), (&[0xfd, b'7', b'z', b'X', b'Z', 0], "xz")] {
+            if start.starts_with(magic) {
+                return Err(format!("{name} is not read here"));
+            }
+        }
+        let mut first = Vec::with_capacity(512);
+        let mut reader = match unpacked(reader) {
+            Ok(reader) => reader,
+            Err(_) => return Ok(None),
+        };
+        // As Docker decides: an archive is what begins with a readable header.
+        if (&mut reader).take(512).read_to_end(&mut first).is_err() || !is_header(&first) {
+            return Ok(None);
+        }
+        let rest = io::Cursor::new(first).chain(reader);
+        let read = list_unpacked(rest, &path.display().to_string(), bound(size));
+        read.map(Some).map_err(|e| e.to_string())
+    }
+
     /// Makes hard links into what they are names of, where this layer holds that.
     fn join_links(&mut self) {
         let links: Vec<(BString, BString)> = self
@@ -117,16 +146,34 @@ impl Layer {
 }
 
 fn list(reader: impl io::BufRead, digest: &str, limit: u64) -> Result<Layer, EvidenceError> {
-    let place = || format!("layer {digest}");
-    let damaged =
-        |error: io::Error| EvidenceError::malformed(place(), format!("not a readable layer: {error}"));
-    let (metered, meter) = Metered::new(unpacked(reader).map_err(damaged)?, limit);
-    let too_large = |what, limit: String| EvidenceError::TooLarge { place: place(), what, limit };
+    let place = format!("layer {digest}");
+    let unpacked = unpacked(reader).map_err(|e| damaged(&place, &e))?;
+    list_unpacked(unpacked, &place, limit)
+}
+
+fn damaged(place: &str, error: &io::Error) -> EvidenceError {
+    EvidenceError::malformed(place, format!("not a readable layer: {error}"))
+}
+
+/// Whether a block begins an archive: its checksum is that of a header.
+fn is_header(block: &[u8]) -> bool {
+    let Ok(bytes) = <&[u8; 512]>::try_from(block) else { return false };
+    let mut header = tar::Header::new_old();
+    header.as_mut_bytes().copy_from_slice(bytes);
+    let Ok(stated) = header.cksum() else { return false };
+    let counted =
+        bytes.iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { 32 } else { u32::from(*b) });
+    counted.sum::<u32>() == stated
+}
+
+fn list_unpacked(reader: impl Read, place: &str, limit: u64) -> Result<Layer, EvidenceError> {
+    let (metered, meter) = Metered::new(reader, limit);
+    let too_large = |what, limit: String| EvidenceError::TooLarge { place: place.to_owned(), what, limit };
     let fail = |error: io::Error| {
         if meter.exceeded() {
             return too_large("what it unpacks to", format!("{} MiB", limit >> 20));
         }
-        damaged(error)
+        damaged(place, &error)
     };
     let mut archive = tar::Archive::new(metered);
     let mut layer = Layer::default();

@@ -6,8 +6,12 @@
 use super::plan::{Contexts, selector};
 use super::sha256;
 use crate::build::lower::{BuildGraph, CopyAction, FileKind, Op, VertexId};
+use crate::context::path::Wildcard;
 use crate::context::{Entry, EntryKind, Selector, View};
 use bstr::{BString, ByteSlice as _};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::rc::Rc;
 
 /// The files that an instruction puts into its stage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +33,8 @@ pub struct PromisedCopy {
     pub name: BString,
     /// What is copied.
     pub files: Vec<PromisedFile>,
-    /// `--chmod` as written, if it is no number: modes cannot be told.
-    pub symbolic_mode: bool,
+    /// ADD unpacks it if it is an archive: its place on the disk.
+    pub archive: Option<PathBuf>,
 }
 
 /// One path that is copied.
@@ -42,8 +46,8 @@ pub struct PromisedFile {
     pub path: BString,
     /// What it is.
     pub kind: PromisedKind,
-    /// Permission bits.
-    pub mode: u32,
+    /// Permission bits; `None` where they are not told.
+    pub mode: Option<u32>,
 }
 
 /// What a promised path is.
@@ -63,7 +67,7 @@ pub enum PromisedKind {
         /// the text
         target: BString,
     },
-    /// a pipe or device
+    /// a pipe, socket or device
     Special,
 }
 
@@ -76,9 +80,6 @@ pub enum NoPromise {
     /// The files come from elsewhere.
     #[error("its files come from {0}, which only a build knows")]
     Elsewhere(String),
-    /// ADD of an archive.
-    #[error("ADD unpacks `{0}`")]
-    Unpacked(String),
     /// Part of the instruction is not known.
     #[error("its words depend on {0}")]
     Words(String),
@@ -87,30 +88,86 @@ pub enum NoPromise {
     Unreadable(String),
 }
 
-impl Promise {
-    /// What the operation `id` of a build promises. Files are read here.
-    pub fn of(graph: &BuildGraph<'_>, contexts: &Contexts, id: VertexId) -> Result<Self, NoPromise> {
-        let vertex = graph.vertices.get(id).ok_or(NoPromise::NoCopy)?;
+/// The promises of a build, each made once. Files are read here.
+pub struct Promises<'b> {
+    graph: &'b BuildGraph<'b>,
+    contexts: &'b Contexts,
+    known: HashMap<VertexId, Result<Rc<Promise>, NoPromise>>,
+    /// What stages of nothing but copies hold after an operation.
+    trees: HashMap<VertexId, Result<Rc<Files>, NoPromise>>,
+}
+
+/// The files of a stage by their paths, without leading `/`.
+type Files = BTreeMap<BString, PromisedFile>;
+
+impl<'b> Promises<'b> {
+    /// Nothing is read yet.
+    pub fn new(graph: &'b BuildGraph<'b>, contexts: &'b Contexts) -> Self {
+        Self { graph, contexts, known: HashMap::new(), trees: HashMap::new() }
+    }
+
+    /// What the operation `id` promises.
+    pub fn of(&mut self, id: VertexId) -> Result<Rc<Promise>, NoPromise> {
+        // Stages that are copied from come first, each before those that copy from it: their operations have lower
+        // numbers.
+        let mut needed: BTreeSet<VertexId> = BTreeSet::new();
+        let mut open = self.sources(id);
+        while let Some(source) = open.pop() {
+            if needed.insert(source)
+                && let Some(vertex) = self.graph.vertices.get(source)
+                && matches!(vertex.op, Op::File(_) | Op::Merge)
+            {
+                open.extend(&vertex.inputs);
+            }
+        }
+        for source in needed {
+            if !self.trees.contains_key(&source) {
+                let tree = self.tree(source).map(Rc::new);
+                self.trees.insert(source, tree);
+            }
+        }
+        self.made(id)
+    }
+
+    /// Operations whose files an operation copies.
+    fn sources(&self, id: VertexId) -> Vec<VertexId> {
+        let Some(vertex) = self.graph.vertices.get(id) else { return Vec::new() };
+        let Op::File(actions) = &vertex.op else { return Vec::new() };
+        let inputs = actions.iter().filter_map(|a| usize::try_from(a.secondary).ok());
+        inputs.filter_map(|i| vertex.inputs.get(i)).copied().collect()
+    }
+
+    /// The promise, when all stages that are copied from are known.
+    fn made(&mut self, id: VertexId) -> Result<Rc<Promise>, NoPromise> {
+        if let Some(known) = self.known.get(&id) {
+            return known.clone();
+        }
+        let made = self.make(id).map(Rc::new);
+        self.known.insert(id, made.clone());
+        made
+    }
+
+    fn make(&self, id: VertexId) -> Result<Promise, NoPromise> {
+        let vertex = self.graph.vertices.get(id).ok_or(NoPromise::NoCopy)?;
         let Op::File(actions) = &vertex.op else { return Err(NoPromise::NoCopy) };
         let mut out = Promise::default();
         for action in actions {
             let FileKind::Copy(copy) = &action.kind else { return Err(NoPromise::NoCopy) };
             let input = usize::try_from(action.secondary).ok().and_then(|i| vertex.inputs.get(i));
-            let Some(source) = input.and_then(|i| graph.vertices.get(*i)) else {
+            let Some((number, source)) = input.and_then(|i| Some((i, self.graph.vertices.get(*i)?))) else {
                 return Err(NoPromise::Elsewhere("an empty stage".to_owned()));
             };
             match &source.op {
                 Op::Local(local) => {
-                    let index = contexts.of(local).ok_or(NoPromise::NoCopy)?;
+                    let index = self.contexts.of(local).ok_or(NoPromise::NoCopy)?;
                     let unreadable = |e: crate::context::ContextError| NoPromise::Unreadable(e.to_string());
                     let view = index.view(local.follow_paths.as_deref()).map_err(unreadable)?;
                     out.context(&view, copy, index.root.as_path())?;
                 }
-                Op::File(made) => match made.first().map(|a| &a.kind) {
-                    Some(FileKind::Mkfile { mode, data, path }) if made.len() == 1 => {
-                        out.copies.push(heredoc(copy, path, *mode, data));
-                    }
-                    _ => return Err(NoPromise::Elsewhere(format!("`{}`", source.name))),
+                Op::File(_) | Op::Merge => match self.trees.get(number) {
+                    Some(Ok(tree)) => out.stage(tree, copy, &source.name)?,
+                    Some(Err(reason)) => return Err(reason.clone()),
+                    None => return Err(NoPromise::Elsewhere(format!("`{}`", source.name))),
                 },
                 _ => return Err(NoPromise::Elsewhere(format!("`{}`", source.name))),
             }
@@ -121,6 +178,120 @@ impl Promise {
         Ok(out)
     }
 
+    /// What is there after an operation, its inputs being known.
+    fn tree(&mut self, id: VertexId) -> Result<Files, NoPromise> {
+        let vertex = self.graph.vertices.get(id).ok_or(NoPromise::NoCopy)?;
+        let elsewhere = || NoPromise::Elsewhere(format!("`{}`", vertex.name));
+        let below = |number: usize| match vertex.inputs.get(number).and_then(|i| self.trees.get(i)) {
+            Some(Ok(tree)) => Ok(Files::clone(tree)),
+            Some(Err(reason)) => Err(reason.clone()),
+            None => Err(elsewhere()),
+        };
+        match &vertex.op {
+            Op::Merge => {
+                let mut out = below(0)?;
+                for (path, file) in below(1)? {
+                    put(&mut out, path, file).ok_or_else(elsewhere)?;
+                }
+                Ok(out)
+            }
+            Op::File(actions) => {
+                let mut out = match actions.first().map(|a| a.input) {
+                    Some(0) => below(0)?,
+                    _ => Files::new(),
+                };
+                if !vertex.unknown.is_empty() {
+                    return Err(elsewhere());
+                }
+                for action in actions {
+                    match &action.kind {
+                        FileKind::Mkfile { path, mode, data } => {
+                            let kind =
+                                PromisedKind::File { size: data.len() as u64, digest: Some(sha256(data)) };
+                            let path: BString = path.trim_start_matches('/').into();
+                            let mode = u32::try_from(*mode).ok();
+                            let file =
+                                PromisedFile { relative: BString::default(), path: path.clone(), kind, mode };
+                            put(&mut out, path, file).ok_or_else(elsewhere)?;
+                        }
+                        FileKind::Mkdir { path, .. } => {
+                            folder(&mut out, path.trim_start_matches('/').as_bytes())
+                                .ok_or_else(elsewhere)?;
+                        }
+                        FileKind::Copy(_) => {}
+                    }
+                }
+                if actions.iter().any(|a| matches!(a.kind, FileKind::Copy(_))) {
+                    for copy in &self.made(id)?.copies {
+                        apply(&mut out, copy).ok_or_else(elsewhere)?;
+                    }
+                }
+                Ok(out)
+            }
+            _ => Err(elsewhere()),
+        }
+    }
+}
+
+/// Makes a directory with all above it; none if something else is in the way.
+fn folder(files: &mut Files, path: &[u8]) -> Option<()> {
+    let ends = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at).chain([path.len()]);
+    for part in ends.filter_map(|end| path.get(..end)).filter(|p| !p.is_empty()) {
+        let dir = || PromisedFile {
+            relative: BString::default(),
+            path: part.into(),
+            kind: PromisedKind::Dir,
+            mode: None,
+        };
+        if files.entry(part.into()).or_insert_with(dir).kind != PromisedKind::Dir {
+            return None;
+        }
+    }
+    Some(())
+}
+
+fn put(files: &mut Files, path: BString, file: PromisedFile) -> Option<()> {
+    if file.kind == PromisedKind::Dir {
+        folder(files, &path)?;
+    } else {
+        folder(files, path.rsplit_once_str("/").map_or(b"", |(folder, _)| folder))?;
+        if files.get(&path).is_some_and(|f| f.kind == PromisedKind::Dir) {
+            return None;
+        }
+    }
+    files.insert(path, file);
+    Some(())
+}
+
+/// Copies; none where that cannot be told by the files alone.
+fn apply(files: &mut Files, copy: &PromisedCopy) -> Option<()> {
+    if copy.archive.is_some() {
+        return None;
+    }
+    let is_folder = |files: &Files| files.get(&copy.dest).is_some_and(|f| f.kind == PromisedKind::Dir);
+    let mut dest = copy.dest.clone();
+    if copy.from_folder {
+        folder(files, &dest)?;
+    } else if copy.into_folder || dest.is_empty() || is_folder(files) {
+        if !dest.is_empty() {
+            dest.push(b'/');
+        }
+        dest.extend_from_slice(&copy.name);
+    }
+    for file in &copy.files {
+        let mut path = dest.clone();
+        if !path.is_empty() && !file.relative.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(&file.relative);
+        if !path.is_empty() {
+            put(files, path, file.clone())?;
+        }
+    }
+    Some(())
+}
+
+impl Promise {
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         let files = self.copies.iter().flat_map(|c| &c.files);
@@ -159,8 +330,8 @@ impl Promise {
                 group = Some((found.source.clone(), new));
             }
             let Some((_, into)) = &mut group else { continue };
-            if copy.unpack && !into.from_folder && entry.is_file() && may_be_archive(entry, root) {
-                return Err(NoPromise::Unpacked(entry.path.to_string()));
+            if copy.unpack && !into.from_folder && entry.is_file() {
+                into.archive = Some(root.join(crate::context::system_path(&entry.path)));
             }
             let kind = match &entry.kind {
                 EntryKind::File => {
@@ -170,12 +341,12 @@ impl Promise {
                 }
                 EntryKind::Dir => PromisedKind::Dir,
                 EntryKind::Symlink { target } => PromisedKind::Symlink { target: target.clone() },
-                EntryKind::Socket => PromisedKind::File { size: 0, digest: Some(sha256([])) },
-                EntryKind::Fifo | EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } => {
-                    PromisedKind::Special
-                }
+                EntryKind::Fifo
+                | EntryKind::Socket
+                | EntryKind::CharDevice { .. }
+                | EntryKind::BlockDevice { .. } => PromisedKind::Special,
             };
-            let mode = mode(copy, entry.mode, &kind);
+            let mode = mode(copy, Some(entry.mode & 0o7777), &kind);
             into.files.push(PromisedFile { relative: found.relative, path: entry.path.clone(), kind, mode });
         }
         self.copies.extend(group.map(|(_, copy)| copy));
@@ -191,48 +362,80 @@ fn place(copy: &CopyAction, source: &[u8]) -> PromisedCopy {
         from_folder: false,
         name: crate::context::path::base(source).into(),
         files: Vec::new(),
-        symbolic_mode: !copy.mode_str.is_empty(),
+        archive: None,
     }
 }
 
 /// `--chmod` counts for files and directories alike; links have no mode of their own.
-fn mode(copy: &CopyAction, own: u32, kind: &PromisedKind) -> u32 {
+fn mode(copy: &CopyAction, own: Option<u32>, kind: &PromisedKind) -> Option<u32> {
+    if !copy.mode_str.is_empty() {
+        return None;
+    }
     match u32::try_from(copy.mode) {
-        Ok(mode) if !matches!(kind, PromisedKind::Symlink { .. }) => mode & 0o7777,
-        _ => own & 0o7777,
+        Ok(mode) if !matches!(kind, PromisedKind::Symlink { .. }) => Some(mode & 0o7777),
+        _ => own,
     }
 }
 
-fn heredoc(copy: &CopyAction, path: &str, mode_of_file: i64, data: &[u8]) -> PromisedCopy {
-    let kind = PromisedKind::File { size: data.len() as u64, digest: Some(sha256(data)) };
-    let own = u32::try_from(mode_of_file).unwrap_or(0o644);
-    let mode = mode(copy, own, &kind);
-    let path = path.trim_start_matches('/').into();
-    let files = vec![PromisedFile { relative: BString::default(), path, kind, mode }];
-    PromisedCopy { files, ..place(copy, copy.src.as_bytes()) }
-}
-
-/// Whether ADD would try to unpack a file: by its first bytes, as `docker`'s archive library tells formats apart.
-fn may_be_archive(entry: &Entry, root: &std::path::Path) -> bool {
-    use std::io::Read as _;
-    let mut start = Vec::new();
-    let Ok(file) = std::fs::File::open(root.join(crate::context::system_path(&entry.path))) else {
-        return false;
-    };
-    if file.take(512).read_to_end(&mut start).is_err() {
-        return false;
+impl Promise {
+    /// Copies from the files of a stage.
+    fn stage(&mut self, files: &Files, copy: &CopyAction, name: &str) -> Result<(), NoPromise> {
+        let elsewhere = || NoPromise::Elsewhere(format!("`{name}`"));
+        if !copy.include.is_empty() || !copy.exclude.is_empty() || copy.unpack {
+            return Err(elsewhere());
+        }
+        let source = crate::context::path::clean([b"/", copy.src.as_bytes()].concat());
+        let source: BString = source.trim_start_with(|c| c == '/').into();
+        let mut tops: Vec<BString> = Vec::new();
+        if copy.tree && crate::context::path::has_wildcard(source.as_slice()) {
+            let wildcard = Wildcard::new(source.as_slice()).map_err(|_| elsewhere())?;
+            for path in files.keys() {
+                let covered = tops.last().is_some_and(|top| below(top, path).is_some());
+                if !covered && wildcard.matches(path) {
+                    tops.push(path.clone());
+                }
+            }
+        } else {
+            tops.push(source);
+        }
+        for top in tops {
+            let is_link = |path: &[u8]| {
+                files.get(path.as_bstr()).is_some_and(|f| matches!(f.kind, PromisedKind::Symlink { .. }))
+            };
+            let ends =
+                top.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at).chain([top.len()]);
+            if ends.filter_map(|end| top.get(..end)).any(is_link) {
+                return Err(elsewhere());
+            }
+            let mut out = place(copy, &top);
+            match files.get(&top) {
+                Some(file) if file.kind != PromisedKind::Dir => {
+                    let mode = mode(copy, file.mode, &file.kind);
+                    out.files.push(PromisedFile { relative: BString::default(), mode, ..file.clone() });
+                }
+                Some(_) => out.from_folder = true,
+                None if top.is_empty() => out.from_folder = true,
+                None => return Err(elsewhere()),
+            }
+            if out.from_folder {
+                // Whatever follows the directory and does not begin like it ends the search.
+                let after = files.range(top.clone()..).take_while(|(path, _)| path.starts_with(&top));
+                for (path, file) in after {
+                    let Some(relative) = below(&top, path) else { continue };
+                    let mode = mode(copy, file.mode, &file.kind);
+                    out.files.push(PromisedFile { relative: relative.into(), mode, ..file.clone() });
+                }
+            }
+            self.copies.push(out);
+        }
+        Ok(())
     }
-    const PACKED: [&[u8]; 4] =
-        [&[0x1f, 0x8b, 0x08], b"BZh", &[0xfd, b'7', b'z', b'X', b'Z', 0], &[0x28, 0xb5, 0x2f, 0xfd]];
-    PACKED.iter().any(|magic| start.starts_with(magic)) || is_tar_header(&start)
 }
 
-/// Whether a block is the header of a tar archive: its checksum is right.
-fn is_tar_header(block: &[u8]) -> bool {
-    let Some(stated) = block.get(148..156).filter(|_| block.len() == 512) else { return false };
-    let text = stated.trim_with(|c| c == ' ' || c == '\0');
-    let Some(stated) = text.to_str().ok().and_then(|t| u32::from_str_radix(t, 8).ok()) else { return false };
-    let sum: u32 =
-        block.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) }).sum();
-    sum == stated && sum != 256
+/// The path below a directory, if it is there.
+fn below<'p>(folder: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
+    if folder.is_empty() {
+        return Some(path);
+    }
+    path.strip_prefix(folder)?.strip_prefix(b"/")
 }
