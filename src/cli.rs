@@ -35,6 +35,7 @@ use std::process::ExitCode;
         layerlint keys -f app/Dockerfile .   what is every instruction keyed by?\n  \
         layerlint why --since HEAD~1         what does the last commit make a build do again?\n  \
         layerlint context                    which files does Docker send, and why not the others?\n  \
+        layerlint cache ./cache .            will this exported cache hit, and is it what it says?\n  \
         layerlint rules arg-baked-env        what is this rule, why does it hurt, how is it fixed?\n\n\
         Exit codes: 0 nothing found, 1 findings, 2 usage or unreadable input, 3 nothing to lint, \
         4 a Dockerfile that BuildKit would refuse.",

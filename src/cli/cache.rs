@@ -33,7 +33,7 @@ use std::path::PathBuf;
 )]
 pub(super) struct Args {
     /// The cache: a folder of `--cache-to type=local`, an OCI layout, or an archive of an image with inline cache
-    #[arg(value_name = "CACHE")]
+    #[arg(value_name = "CACHE", help_heading = "Arguments")]
     cache: PathBuf,
     /// How to show it
     #[arg(long, value_name = "FORMAT", default_value = "human")]
