@@ -12,7 +12,7 @@ use bstr::BString;
 use ignore::{DirEntry, WalkBuilder, WalkState};
 
 use super::pattern::Matcher;
-use super::tree::{Entry, EntryKind, Tree, Verdict, index, judge, path_bytes, transfer_order};
+use super::tree::{Entry, EntryKind, Tree, Verdict, index, judge, order_key, path_bytes, transfer_order};
 
 /// What is remembered of a directory for those below it.
 struct Directory {
@@ -90,7 +90,7 @@ struct Visitor {
 impl Drop for Visitor {
     fn drop(&mut self) {
         // Sorted runs are quickly merged, and this is done by all threads at once.
-        self.found.sort_unstable_by(|a, b| transfer_order(&a.0.path, &b.0.path));
+        self.found.sort_by_cached_key(|(entry, _)| order_key(&entry.path));
         lock(&self.shared.found).append(&mut self.found);
         lock(&self.shared.problems).append(&mut self.problems);
     }

@@ -472,7 +472,7 @@ fn checksum(id: VertexId, selectors: &[Selector], views: &Views<'_>, detail: Det
             Held::Context { view: Ok(view), .. } => {
                 if let Ok(selection) = view.select(selector) {
                     let files = selection.entries().filter(|e| e.is_file());
-                    paths.extend(files.map(|e| (e.path.to_string(), e.size)));
+                    paths.extend(files.map(|e| (String::from_utf8_lossy(&e.path).into_owned(), e.size)));
                     if detail == Detail::Entries {
                         entries.extend(selection.entries().map(|e| taken_entry(view, e)));
                     }
