@@ -314,12 +314,17 @@ fn an_ignore_file_stands_for_the_dockerfiles_that_use_it() {
         ("web.Dockerfile", NOTED),
         ("web.Dockerfile.dockerignore", b"y\n"),
         ("sub/Dockerfile", NOTED),
+        // Its sources are in the folder above, so that is where it is built.
+        ("docker/Dockerfile", &[NOTED, b"COPY src /src\n"].concat()),
+        ("docker/own.Dockerfile", &[NOTED, b"COPY src /src\n"].concat()),
+        ("docker/own.Dockerfile.dockerignore", b"z\n"),
+        ("src/main", b"x"),
     ]);
     let found = |path: &str| {
         let report = run(&dir, &["check", "--format", "concise", path]).stdout;
         report.lines().map(|line| line.split(':').next().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(found(".dockerignore"), ["Dockerfile"]);
+    assert_eq!(found(".dockerignore"), ["Dockerfile", "docker/Dockerfile"]);
     assert_eq!(found("web.Dockerfile.dockerignore"), ["web.Dockerfile"]);
 }
 

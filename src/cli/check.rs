@@ -8,7 +8,7 @@ use crate::rule::{ALL, Linter, Rule};
 use crate::source::{
     ReadError, SourceFile, dockerfiles_below, is_dockerfile_name, is_ignore_file_name, shown,
 };
-use crate::syntax;
+use crate::syntax::{self, Document};
 use std::collections::HashSet;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -187,7 +187,7 @@ fn targets(args: &Args) -> Result<(Vec<Target>, Vec<Problem>), CliError> {
                 }));
             }
             Ok(_) if path.file_name().is_some_and(is_ignore_file_name) => {
-                targets.extend(users_of(path).into_iter().map(here));
+                targets.extend(users_of(path, Path::new(".")).into_iter().map(here));
             }
             Ok(_) => targets.push(here(path.clone())),
             Err(source) => problems.push(unreadable(&ReadError { path: path.clone(), source })),
@@ -199,10 +199,10 @@ fn targets(args: &Args) -> Result<(Vec<Target>, Vec<Problem>), CliError> {
     Ok((targets, problems))
 }
 
-/// The Dockerfiles that an ignore file counts for: `NAME` beside `NAME.dockerignore`; all in the folder of
-/// `.dockerignore` that have none of their own.
-fn users_of(ignore_file: &Path) -> Vec<PathBuf> {
-    let folder = ignore_file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+/// The Dockerfiles that an ignore file counts for: `NAME` beside `NAME.dockerignore`; those in the folder of
+/// `.dockerignore`, and those below that are built there, unless they have one of their own.
+fn users_of(ignore_file: &Path, limit: &Path) -> Vec<PathBuf> {
+    let folder = folder_of(ignore_file);
     let stem = ignore_file.file_stem().unwrap_or_default();
     if !stem.as_encoded_bytes().starts_with(b".") {
         let own = folder.join(stem);
@@ -213,14 +213,28 @@ fn users_of(ignore_file: &Path) -> Vec<PathBuf> {
         name.push(".dockerignore");
         path.with_file_name(name).exists()
     };
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut users: Vec<PathBuf> = entries
-        .filter(|entry| is_dockerfile_name(&entry.file_name()))
-        .map(|entry| folder.join(entry.file_name()))
-        .filter(|path| path.is_file() && !has_own(path))
-        .collect();
-    users.sort();
+    let here = std::path::absolute(folder).ok();
+    let is_built_here = |path: &Path| {
+        let Ok(file) = SourceFile::read(path, shown(path)) else { return false };
+        let context = context_of(path, &syntax::parse(&file.bytes), limit);
+        here.is_some() && std::path::absolute(context).ok() == here
+    };
+    // Directories that cannot be searched were not asked for.
+    let (mut users, _) = dockerfiles_below(folder);
+    users.retain(|path| !has_own(path) && (folder_of(path) == folder || is_built_here(path)));
     users
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The build context of a Dockerfile of which nobody says where it is built.
+fn context_of(path: &Path, document: &Document, limit: &Path) -> PathBuf {
+    let folder = folder_of(path);
+    let candidates = context_candidates(folder, limit);
+    let exists = |dir: &Path, path: &str| dir.join(path).symlink_metadata().is_ok();
+    choose_context(document, &candidates, exists).map_or(folder, PathBuf::as_path).to_path_buf()
 }
 
 fn lint(target: Target, args: &Args, linter: &Linter) -> Outcome {
@@ -237,12 +251,8 @@ fn lint(target: Target, args: &Args, linter: &Linter) -> Outcome {
     let document = syntax::parse(&file.bytes);
     let mut outcome = Outcome::default();
     if document.errors.is_empty() {
-        let folder = target.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let context = args.context.clone().unwrap_or_else(|| {
-            let candidates = context_candidates(folder, &target.limit);
-            let exists = |dir: &Path, path: &str| dir.join(path).symlink_metadata().is_ok();
-            choose_context(&document, &candidates, exists).cloned().unwrap_or_else(|| folder.to_path_buf())
-        });
+        let context = args.context.clone();
+        let context = context.unwrap_or_else(|| context_of(&target.path, &document, &target.limit));
         let invocation = Invocation { dockerfile: Some(target.path), context, ..Invocation::default() };
         outcome.findings = linter.check(&file, &document, &invocation);
     } else {
