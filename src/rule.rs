@@ -10,6 +10,7 @@ mod cache_mount_output_lost;
 mod cache_mount_stale_output;
 mod command;
 mod dockerignore_gap;
+mod dockerignore_hides_copied;
 mod duplicate_context_copy;
 mod ecosystem;
 mod env_shadows_arg;
@@ -54,6 +55,7 @@ pub const ALL: &[&Rule] = &[
     &cache_mount_output_lost::RULE,
     &cache_mount_stale_output::RULE,
     &dockerignore_gap::RULE,
+    &dockerignore_hides_copied::RULE,
     &duplicate_context_copy::RULE,
     &env_shadows_arg::RULE,
     &manifest_glob_flattened::RULE,

@@ -373,7 +373,7 @@ pub(super) fn moving(reference: &Reference) -> Option<Moving> {
     };
     let distroless = reference.name.starts_with("gcr.io/distroless/");
     let versioned_by_tag = !PLAIN.contains(&repository(reference)) || distroless;
-    (versioned_by_tag && pieces.iter().all(|p| is_variant(p))).then_some(Moving::Unversioned)
+    (versioned_by_tag && pieces.iter().all(is_variant)).then_some(Moving::Unversioned)
 }
 
 /// `1.2`, `v1.2.3`, `3.12rc1`, `8u212`
