@@ -2,6 +2,7 @@
 //! knows miette. It analyses nothing.
 
 pub mod cache;
+mod cause;
 mod concise;
 mod context;
 mod excerpt;
@@ -188,4 +189,39 @@ impl Report {
 
 fn counted(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// Bytes as Docker writes them: three digits, powers of a thousand.
+#[allow(clippy::cast_precision_loss)]
+fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in ["kB", "MB", "GB", "TB"] {
+        if value < 999.5 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    let decimals = if unit == "B" || value >= 99.95 { 0 } else { 1 };
+    format!("{value:.decimals$} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_have_few_digits() {
+        for (bytes, want) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (99_960, "100 kB"),
+            (999_600, "1.0 MB"),
+            (u64::MAX, "18446744 TB"),
+        ] {
+            assert_eq!(size(bytes), want);
+        }
+    }
 }

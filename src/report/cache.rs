@@ -1,12 +1,13 @@
 //! What an exported cache does for a build.
 
+use super::cause::CauseItem;
 use super::keys::{Preview, clipped, short, summary};
 use crate::build::lower::{Op, VertexId};
 use crate::build::model::Step;
 use crate::evidence::audit::{Difference, StepAudit, Verdict};
 use crate::evidence::cache::ExportedCache;
 use crate::evidence::prediction::{Prediction, Status};
-use crate::key::change::{Cause, CauseKind, PathChange};
+use crate::key::change::{Cause, CauseKind};
 use bstr::ByteSlice as _;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -83,23 +84,6 @@ struct Item<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     not_checked: Option<&'a str>,
     differences: Vec<DifferenceItem<'a>>,
-}
-
-#[derive(Serialize)]
-struct CauseItem<'a> {
-    kind: &'static str,
-    detail: &'a str,
-    paths: Vec<PathItem<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    step: Option<VertexId>,
-}
-
-#[derive(Serialize)]
-struct PathItem<'a> {
-    path: &'a str,
-    change: &'static str,
-    before: Option<&'a str>,
-    after: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -180,27 +164,13 @@ fn item<'p>(answers: &'p Answers<'_>, prediction: &'p Prediction) -> Option<Item
         instruction: preview.instruction_of(vertex),
         line: preview.line_of(vertex).map(|l| l.0),
         status: word(prediction.status),
-        cause: CauseItem {
-            kind: prediction.cause.kind.name(),
-            detail: &prediction.cause.detail,
-            paths: prediction.cause.paths.iter().map(path_item).collect(),
-            step: prediction.cause.step,
-        },
+        cause: CauseItem::new(&prediction.cause),
         record,
         layer,
         content,
         not_checked,
         differences,
     })
-}
-
-fn path_item(change: &PathChange) -> PathItem<'_> {
-    PathItem {
-        path: &change.path,
-        change: change.change.name(),
-        before: change.before.as_deref(),
-        after: change.after.as_deref(),
-    }
 }
 
 fn difference(difference: &Difference) -> DifferenceItem<'_> {

@@ -1,6 +1,6 @@
 //! What is sent of a build context, what is left out, and by which pattern.
 
-use super::counted;
+use super::{counted, size};
 use crate::context::{ContextIndex, Entry, EntryKind, LeftOut};
 use bstr::{BStr, ByteSlice as _};
 use serde::Serialize;
@@ -217,21 +217,6 @@ fn heaviest(index: &ContextIndex) -> Vec<(&BStr, Weight)> {
     out
 }
 
-/// Bytes as Docker writes them: three digits, powers of a thousand.
-fn size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for next in ["kB", "MB", "GB", "TB"] {
-        if value < 999.5 {
-            break;
-        }
-        value /= 1000.0;
-        unit = next;
-    }
-    let decimals = if unit == "B" || value >= 99.95 { 0 } else { 1 };
-    format!("{value:.decimals$} {unit}")
-}
-
 /// A path that does nothing to a terminal.
 fn visible(path: &BStr) -> String {
     let text = path.to_str_lossy();
@@ -326,20 +311,6 @@ fn left_out(out: &mut impl Write, index: &ContextIndex, name: &str, list: bool) 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_few_digits() {
-        for (bytes, want) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.0 kB"),
-            (99_960, "100 kB"),
-            (999_600, "1.0 MB"),
-            (u64::MAX, "18446744 TB"),
-        ] {
-            assert_eq!(size(bytes), want);
-        }
-    }
 
     #[test]
     fn make_reads_back_the_path() {

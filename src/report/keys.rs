@@ -1,5 +1,6 @@
 //! The cache-key preview: what each instruction is keyed by and which files feed it.
 
+use super::size;
 use crate::build::lower::{BuildGraph, Op, Vertex, VertexId};
 use crate::build::model::{Action, BuildModel, Step};
 use crate::build::state::is_secret;
@@ -491,34 +492,4 @@ pub(super) fn clipped(text: &str, width: usize) -> String {
     let mut out: String = text.chars().take(width.saturating_sub(1)).collect();
     out.push('…');
     out
-}
-
-/// Bytes for a person, in powers of ten as Docker prints them.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
-    if bytes < 1000 {
-        return format!("{bytes} B");
-    }
-    #[allow(clippy::cast_precision_loss)]
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    let digits = if value < 9.95 { 1 } else { 0 };
-    format!("{value:.digits$} {}", UNITS.get(unit).copied().unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_short() {
-        assert_eq!(
-            [0, 999, 1000, 12_345, 999_600, 5_000_000_000].map(size),
-            ["0 B", "999 B", "1.0 kB", "12 kB", "1.0 MB", "5.0 GB"]
-        );
-    }
 }

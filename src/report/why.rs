@@ -1,5 +1,6 @@
 //! What a build makes anew, and why: for a person and for programs.
 
+use super::cause::CauseItem;
 use super::keys::clipped;
 use crate::key::change::{Cause, CauseKind, Comparison, Note, NoteKind, StepChange};
 use crate::key::saved::{State, Step};
@@ -46,23 +47,6 @@ struct Item<'a> {
 }
 
 #[derive(Serialize)]
-struct CauseItem<'a> {
-    kind: &'static str,
-    detail: &'a str,
-    paths: Vec<PathItem<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    step: Option<usize>,
-}
-
-#[derive(Serialize)]
-struct PathItem<'a> {
-    path: &'a str,
-    change: &'static str,
-    before: Option<&'a str>,
-    after: Option<&'a str>,
-}
-
-#[derive(Serialize)]
 struct NoteItem<'a> {
     kind: &'static str,
     text: &'a str,
@@ -93,24 +77,7 @@ fn note(note: &Note) -> NoteItem<'_> {
 }
 
 fn item<'s>(id: usize, step: &'s Step, change: &'s StepChange) -> Item<'s> {
-    let cause = match &change.cause {
-        Some(cause) => CauseItem {
-            kind: cause.kind.name(),
-            detail: &cause.detail,
-            paths: cause
-                .paths
-                .iter()
-                .map(|p| PathItem {
-                    path: &p.path,
-                    change: p.change.name(),
-                    before: p.before.as_deref(),
-                    after: p.after.as_deref(),
-                })
-                .collect(),
-            step: cause.step,
-        },
-        None => CauseItem { kind: CauseKind::None.name(), detail: "", paths: Vec::new(), step: None },
-    };
+    let cause = change.cause.as_ref().map_or_else(CauseItem::none, CauseItem::new);
     Item {
         id,
         name: &step.name,
