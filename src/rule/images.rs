@@ -366,9 +366,9 @@ pub(super) fn moving(reference: &Reference) -> Option<Moving> {
     {
         return Some(Moving::Channel((*word).to_owned()));
     }
-    let is_variant = |piece: &str| {
+    let is_variant = |piece: &&str| {
         // `alpine3.20` says what it is made on, `jdk8` says more.
-        let word = piece.strip_prefix("alpine").map_or(piece, |_| "alpine");
+        let word = piece.strip_prefix("alpine").map_or(*piece, |_| "alpine");
         VARIANTS.contains(&word)
     };
     let distroless = reference.name.starts_with("gcr.io/distroless/");
