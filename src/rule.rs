@@ -6,8 +6,13 @@
 mod apt_update_split;
 mod arg_baked_env;
 mod arg_scope_lost;
+mod cache_mount_cross_run_state;
+mod cache_mount_defeated;
 mod cache_mount_output_lost;
+mod cache_mount_shared_id;
 mod cache_mount_stale_output;
+mod cache_mount_wrong_path;
+mod caches;
 mod command;
 mod dockerignore_gap;
 mod dockerignore_hides_copied;
@@ -52,8 +57,12 @@ pub const ALL: &[&Rule] = &[
     &apt_update_split::RULE,
     &arg_baked_env::RULE,
     &arg_scope_lost::RULE,
+    &cache_mount_cross_run_state::RULE,
+    &cache_mount_defeated::RULE,
     &cache_mount_output_lost::RULE,
+    &cache_mount_shared_id::RULE,
     &cache_mount_stale_output::RULE,
+    &cache_mount_wrong_path::RULE,
     &dockerignore_gap::RULE,
     &dockerignore_hides_copied::RULE,
     &duplicate_context_copy::RULE,

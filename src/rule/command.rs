@@ -208,7 +208,7 @@ fn expanded(text: &str, state: &State) -> Option<String> {
 }
 
 /// The program of a command and its arguments, through `python -m pip`, `corepack yarn` and the like.
-fn installer_program(command: &ShellCommand) -> Option<(&str, &[ShellWord])> {
+pub(super) fn installer_program(command: &ShellCommand) -> Option<(&str, &[ShellWord])> {
     let (name, arguments) = command.program()?;
     let behind = |n: usize| Some((arguments.get(n)?.text.as_str(), arguments.get(n + 1..)?));
     let text = |n: usize| arguments.get(n).map(|w| w.text.as_str()).unwrap_or_default();

@@ -1079,3 +1079,501 @@ pub(super) const COMPILED_OPTIONS: &[(&str, &[&str])] = &[
     ("gradle", &["-P"]),
     ("gradlew", &["-P"]),
 ];
+
+/// A folder in which a program keeps what it has downloaded or compiled, to be faster next time.
+pub(super) struct ToolCache {
+    /// What people call the program.
+    pub name: &'static str,
+    /// The program.
+    pub programs: &'static [&'static str],
+    /// Verbs that use it; the empty one stands for the bare program. None at all: every command uses it.
+    pub verbs: &'static [&'static str],
+    /// Options before the verb whose value is the next word.
+    pub valued: &'static [&'static str],
+    /// Where it is: the first of these variables that is set, and the folder below its value. `HOME` is always set; the
+    /// empty name stands for a place that nothing moves.
+    pub places: &'static [(&'static str, &'static str)],
+    /// More folders of it, or of other versions; `~` is the home directory.
+    pub also: &'static [&'static str],
+    /// Options that name the folder.
+    pub options: &'static [&'static str],
+    /// Ends of paths that are meant for it.
+    pub tails: &'static [&'static str],
+    /// Ends of paths that are mistaken for it.
+    pub mistaken: &'static [&'static str],
+    /// Settings files, and the word in them that moves it.
+    pub settings: &'static [(&'static str, &'static str)],
+    /// Options that switch it off.
+    pub off_options: &'static [&'static str],
+    /// Variables that switch it off, and whether any value does.
+    pub off_variables: &'static [(&'static str, bool)],
+    /// Verbs that empty it.
+    pub empties: &'static [&'static str],
+    /// Two of it at the same time break each other.
+    pub exclusive: bool,
+}
+
+const CACHE: ToolCache = ToolCache {
+    name: "",
+    programs: &[],
+    verbs: &[],
+    valued: &[],
+    places: &[],
+    also: &[],
+    options: &[],
+    tails: &[],
+    mistaken: &[],
+    settings: &[],
+    off_options: &[],
+    off_variables: &[],
+    empties: &[],
+    exclusive: false,
+};
+
+const NODE_OPTIONS: &[&str] = &[
+    "--prefix",
+    "-C",
+    "--dir",
+    "--cwd",
+    "--filter",
+    "-F",
+    "-w",
+    "--workspace",
+    "--loglevel",
+    "--registry",
+    "--cache",
+];
+const SYSTEM_VERBS: &[&str] = &[
+    "update",
+    "install",
+    "upgrade",
+    "dist-upgrade",
+    "full-upgrade",
+    "build-dep",
+    "groupinstall",
+    "module",
+    "makecache",
+    "reinstall",
+    "in",
+    "up",
+    "dup",
+    "ref",
+    "refresh",
+];
+const APT: &[&str] = &["apt-get", "apt", "aptitude", "apt-fast", "nala"];
+const APT_VALUED: &[&str] = &["-o", "--option", "-t", "--target-release", "-c", "--config-file"];
+
+/// Caches of package managers and compilers, by each program's documentation.
+pub(super) const CACHES: &[ToolCache] = &[
+    ToolCache {
+        name: "pip",
+        programs: &["pip"],
+        verbs: &["install", "wheel", "download"],
+        places: &[("PIP_CACHE_DIR", ""), ("XDG_CACHE_HOME", "/pip"), ("HOME", "/.cache/pip")],
+        options: &["--cache-dir"],
+        tails: &[".cache/pip"],
+        mistaken: &[".pip", ".cache/pip3"],
+        settings: &[("pip.conf", "cache-dir")],
+        off_options: &["--no-cache-dir"],
+        // pip takes "0" and "false" for a switch as well.
+        off_variables: &[("PIP_NO_CACHE_DIR", true)],
+        empties: &["cache purge"],
+        ..CACHE
+    },
+    ToolCache {
+        name: "uv",
+        programs: &["uv"],
+        verbs: &["sync", "pip", "add", "run", "lock", "tool", "build"],
+        places: &[("UV_CACHE_DIR", ""), ("XDG_CACHE_HOME", "/uv"), ("HOME", "/.cache/uv")],
+        options: &["--cache-dir"],
+        tails: &[".cache/uv"],
+        mistaken: &[".uv/cache", ".uv"],
+        settings: &[("uv.toml", "cache-dir"), ("pyproject.toml", "cache-dir")],
+        off_options: &["--no-cache", "--no-cache-dir"],
+        off_variables: &[("UV_NO_CACHE", false)],
+        empties: &["cache clean"],
+        ..CACHE
+    },
+    ToolCache {
+        name: "poetry",
+        programs: &["poetry"],
+        verbs: &["install", "sync", "add", "update", "lock"],
+        places: &[("POETRY_CACHE_DIR", ""), ("XDG_CACHE_HOME", "/pypoetry"), ("HOME", "/.cache/pypoetry")],
+        tails: &[".cache/pypoetry"],
+        mistaken: &[".cache/poetry"],
+        settings: &[("poetry.toml", "cache-dir")],
+        off_options: &["--no-cache"],
+        empties: &["cache clear"],
+        ..CACHE
+    },
+    ToolCache {
+        name: "pipenv",
+        programs: &["pipenv"],
+        verbs: &["install", "sync"],
+        places: &[("PIPENV_CACHE_DIR", ""), ("XDG_CACHE_HOME", "/pipenv"), ("HOME", "/.cache/pipenv")],
+        also: &["~/.cache/pip"],
+        tails: &[".cache/pipenv"],
+        ..CACHE
+    },
+    ToolCache {
+        name: "pdm",
+        programs: &["pdm"],
+        verbs: &["install", "sync", "add"],
+        places: &[("PDM_CACHE_DIR", ""), ("XDG_CACHE_HOME", "/pdm"), ("HOME", "/.cache/pdm")],
+        tails: &[".cache/pdm"],
+        settings: &[("pdm.toml", "cache_dir")],
+        off_options: &["--no-cache"],
+        empties: &["cache clear"],
+        ..CACHE
+    },
+    ToolCache {
+        name: "npm",
+        programs: &["npm"],
+        verbs: &["ci", "install", "i", "clean-install", "install-clean", "add", "update"],
+        valued: NODE_OPTIONS,
+        places: &[("npm_config_cache", ""), ("NPM_CONFIG_CACHE", ""), ("HOME", "/.npm")],
+        options: &["--cache"],
+        tails: &[".npm"],
+        mistaken: &[".cache/npm", ".npm-cache"],
+        settings: &[(".npmrc", "cache")],
+        empties: &["cache clean", "cache clear", "cache rm"],
+        ..CACHE
+    },
+    ToolCache {
+        name: "yarn",
+        programs: &["yarn", "yarnpkg"],
+        verbs: &["install", "add", "global", ""],
+        valued: NODE_OPTIONS,
+        // The rest depends on its version: see `caches`.
+        places: &[("YARN_CACHE_FOLDER", ""), ("YARN_GLOBAL_FOLDER", "/cache"), ("XDG_CACHE_HOME", "/yarn")],
+        options: &["--cache-folder"],
+        tails: &[".cache/yarn", ".yarn", "yarn/cache", ".yarn-cache"],
+        settings: &[(".yarnrc", "cache-folder"), (".yarnrc.yml", "older")],
+        empties: &["cache clean"],
+        ..CACHE
+    },
+    ToolCache {
+        name: "pnpm",
+        programs: &["pnpm"],
+        verbs: &["install", "i", "fetch", "add", "deploy"],
+        valued: NODE_OPTIONS,
+        places: &[
+            ("npm_config_store_dir", ""),
+            ("NPM_CONFIG_STORE_DIR", ""),
+            ("PNPM_HOME", "/store"),
+            ("XDG_DATA_HOME", "/pnpm/store"),
+            ("HOME", "/.local/share/pnpm/store"),
+        ],
+        also: &["~/.pnpm-store", "~/.cache/pnpm", "/.pnpm-store"],
+        options: &["--store-dir", "--store"],
+        tails: &["pnpm/store", ".pnpm-store", ".cache/pnpm", ".local/share/pnpm"],
+        settings: &[(".npmrc", "store-dir"), ("pnpm-workspace.yaml", "storeDir")],
+        ..CACHE
+    },
+    ToolCache {
+        name: "bun",
+        programs: &["bun"],
+        verbs: &["install", "i", "add"],
+        places: &[
+            ("BUN_INSTALL_CACHE_DIR", ""),
+            ("BUN_INSTALL", "/install/cache"),
+            ("HOME", "/.bun/install/cache"),
+        ],
+        options: &["--cache-dir"],
+        tails: &[".bun/install/cache", ".bun/install", ".bun"],
+        mistaken: &[".bun/cache", ".cache/bun"],
+        settings: &[("bunfig.toml", "cache")],
+        empties: &["pm cache rm"],
+        ..CACHE
+    },
+    ToolCache {
+        name: "go",
+        programs: &["go"],
+        verbs: &["mod", "build", "install", "get", "test", "run", "generate", "vet"],
+        valued: &["-C"],
+        places: &[("GOMODCACHE", ""), ("GOPATH", "/pkg/mod"), ("HOME", "/go/pkg/mod")],
+        tails: &["go/pkg/mod", "go/pkg", "pkg/mod"],
+        empties: &["clean -modcache"],
+        ..CACHE
+    },
+    ToolCache {
+        name: "go",
+        programs: &["go"],
+        verbs: &["build", "install", "test", "run", "generate", "vet"],
+        valued: &["-C"],
+        places: &[("GOCACHE", ""), ("XDG_CACHE_HOME", "/go-build"), ("HOME", "/.cache/go-build")],
+        tails: &[".cache/go-build", "go-build"],
+        mistaken: &["go/cache", "go/build-cache", ".cache/gobuild"],
+        empties: &["clean -cache"],
+        ..CACHE
+    },
+    ToolCache {
+        name: "cargo",
+        programs: &["cargo"],
+        verbs: &[
+            "build",
+            "install",
+            "fetch",
+            "test",
+            "check",
+            "run",
+            "chef",
+            "auditable",
+            "zigbuild",
+            "clippy",
+            "bench",
+            "vendor",
+            "update",
+        ],
+        places: &[("CARGO_HOME", ""), ("HOME", "/.cargo")],
+        tails: &[".cargo/registry", "cargo/registry", ".cargo/git", "cargo/git", ".cargo"],
+        ..CACHE
+    },
+    ToolCache {
+        name: "maven",
+        programs: &["mvn", "mvnw", "mvnd"],
+        places: &[("HOME", "/.m2")],
+        options: &["-Dmaven.repo.local"],
+        tails: &[".m2/repository", ".m2"],
+        mistaken: &[".mvn/repository", ".maven"],
+        settings: &[("settings.xml", "localRepository"), ("maven.config", "maven.repo.local")],
+        ..CACHE
+    },
+    ToolCache {
+        name: "gradle",
+        programs: &["gradle", "gradlew"],
+        places: &[("GRADLE_USER_HOME", ""), ("HOME", "/.gradle")],
+        options: &["-g", "--gradle-user-home", "-Dgradle.user.home"],
+        tails: &[".gradle/caches", ".gradle/wrapper", ".gradle"],
+        mistaken: &[".cache/gradle"],
+        ..CACHE
+    },
+    ToolCache {
+        name: "composer",
+        programs: &["composer", "composer.phar"],
+        verbs: &["install", "update", "i", "require", "create-project"],
+        valued: &["-d", "--working-dir"],
+        places: &[("COMPOSER_CACHE_DIR", ""), ("COMPOSER_HOME", "/cache"), ("HOME", "/.composer/cache")],
+        also: &["~/.cache/composer", "~/.config/composer/cache"],
+        tails: &[".composer/cache", ".composer", ".cache/composer", "tmp/cache"],
+        mistaken: &["composer/cache"],
+        settings: &[("composer.json", "cache-dir")],
+        off_options: &["--no-cache"],
+        empties: &["clear-cache", "clearcache", "cc"],
+        ..CACHE
+    },
+    ToolCache {
+        name: "dotnet",
+        programs: &["dotnet"],
+        verbs: &["restore", "build", "publish", "run", "test", "pack"],
+        places: &[("NUGET_PACKAGES", ""), ("HOME", "/.nuget/packages")],
+        also: &["~/.local/share/NuGet"],
+        options: &["--packages"],
+        tails: &[".nuget/packages", ".nuget", "nuget/packages"],
+        settings: &[
+            ("nuget.config", "globalPackagesFolder"),
+            ("NuGet.Config", "globalPackagesFolder"),
+            ("Directory.Build.props", "RestorePackagesPath"),
+        ],
+        off_options: &["--no-http-cache"],
+        empties: &["nuget locals"],
+        ..CACHE
+    },
+    ToolCache {
+        name: "apt",
+        programs: APT,
+        verbs: SYSTEM_VERBS,
+        valued: APT_VALUED,
+        places: &[("", "/var/cache/apt")],
+        also: &["/var/lib/apt", "/var/cache/debconf"],
+        tails: &["var/cache/apt", "cache/apt", "apt/archives"],
+        mistaken: &["cache/apt-get", "var/apt", "var/apt/cache"],
+        empties: &["clean", "distclean", "dist-clean"],
+        exclusive: true,
+        ..CACHE
+    },
+    ToolCache {
+        name: "apt",
+        programs: APT,
+        verbs: SYSTEM_VERBS,
+        valued: APT_VALUED,
+        places: &[("", "/var/lib/apt")],
+        also: &["/var/cache/apt", "/var/cache/debconf"],
+        tails: &["var/lib/apt", "lib/apt", "apt/lists"],
+        mistaken: &["lib/apt-get", "var/lib/apt-lists"],
+        empties: &["distclean", "dist-clean"],
+        exclusive: true,
+        ..CACHE
+    },
+    ToolCache {
+        name: "apk",
+        programs: &["apk"],
+        verbs: &["add", "update", "upgrade"],
+        valued: &["-X", "--repository", "-t", "--virtual", "-p", "--root", "--arch", "--cache-max-age"],
+        places: &[("", "/var/cache/apk")],
+        also: &["/etc/apk/cache"],
+        options: &["--cache-dir"],
+        tails: &["cache/apk", "apk/cache"],
+        off_options: &["--no-cache"],
+        empties: &["cache clean"],
+        ..CACHE
+    },
+    ToolCache {
+        name: "dnf",
+        programs: &["dnf", "dnf5", "yum", "microdnf", "tdnf"],
+        verbs: SYSTEM_VERBS,
+        valued: &["-c", "--config", "--releasever", "--setopt", "--enablerepo", "--disablerepo"],
+        places: &[("", "/var/cache/dnf")],
+        also: &["/var/cache/yum", "/var/cache/libdnf5", "/var/cache/tdnf"],
+        tails: &["cache/dnf", "cache/yum", "cache/libdnf5"],
+        empties: &["clean all", "clean packages"],
+        exclusive: true,
+        ..CACHE
+    },
+    ToolCache {
+        name: "zypper",
+        programs: &["zypper"],
+        verbs: SYSTEM_VERBS,
+        valued: &["-D", "--reposd-dir", "-R", "--root"],
+        places: &[("", "/var/cache/zypp")],
+        tails: &["cache/zypp"],
+        mistaken: &["cache/zypper"],
+        empties: &["clean", "cc"],
+        exclusive: true,
+        ..CACHE
+    },
+];
+
+/// Folders that look like a misspelt cache and are something else.
+pub(super) const OTHER_FOLDERS: &[&str] =
+    &[".nvm", ".rpm", ".bin", ".nix", ".sdk", ".vim", ".env", ".git", ".ssh", ".gem"];
+
+/// Where a base image's packages come from, as far as caches are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    /// Debian and what follows it, with the `docker-clean` settings of its images.
+    Debian,
+    /// Ubuntu, likewise.
+    Ubuntu,
+    /// Alpine, with musl.
+    Alpine,
+    /// Something else, or several.
+    Other,
+}
+
+/// An image of which is known what it sets for the programs in [`CACHES`].
+pub(super) struct KnownImage {
+    /// With its registry.
+    pub name: &'static str,
+    /// Of its plain tags; `-alpine` tags are Alpine.
+    pub family: Family,
+    /// The variables that matter here. All of them begin as root.
+    pub env: &'static [(&'static str, &'static str)],
+    /// Accounts that it brings: name, number, home.
+    pub accounts: &'static [(&'static str, u32, &'static str)],
+}
+
+const fn known(name: &'static str, family: Family) -> KnownImage {
+    KnownImage { name, family, env: &[], accounts: &[] }
+}
+
+/// Images of which is known what they set, by their Dockerfiles.
+pub(super) const KNOWN_IMAGES: &[KnownImage] = &[
+    known("docker.io/library/debian", Family::Debian),
+    KnownImage {
+        accounts: &[("ubuntu", 1000, "/home/ubuntu")],
+        ..known("docker.io/library/ubuntu", Family::Ubuntu)
+    },
+    known("docker.io/library/buildpack-deps", Family::Debian),
+    known("docker.io/library/alpine", Family::Alpine),
+    known("docker.io/library/python", Family::Debian),
+    KnownImage {
+        accounts: &[("node", 1000, "/home/node")],
+        ..known("docker.io/library/node", Family::Debian)
+    },
+    KnownImage {
+        env: &[("CARGO_HOME", "/usr/local/cargo"), ("RUSTUP_HOME", "/usr/local/rustup")],
+        ..known("docker.io/library/rust", Family::Debian)
+    },
+    KnownImage {
+        env: &[("CARGO_HOME", "/usr/local/cargo"), ("RUSTUP_HOME", "/usr/local/rustup")],
+        ..known("docker.io/lukemathwalker/cargo-chef", Family::Debian)
+    },
+    KnownImage { env: &[("GOPATH", "/go")], ..known("docker.io/library/golang", Family::Debian) },
+    known("docker.io/library/maven", Family::Other),
+    known("docker.io/library/eclipse-temurin", Family::Other),
+    KnownImage {
+        accounts: &[("www-data", 33, "/var/www")],
+        ..known("docker.io/library/php", Family::Debian)
+    },
+    KnownImage {
+        env: &[("COMPOSER_HOME", "/tmp"), ("COMPOSER_CACHE_DIR", "/tmp/cache")],
+        ..known("docker.io/library/composer", Family::Alpine)
+    },
+    KnownImage {
+        env: &[("GEM_HOME", "/usr/local/bundle")],
+        ..known("docker.io/library/ruby", Family::Debian)
+    },
+    KnownImage { accounts: &[("bun", 1000, "/home/bun")], ..known("docker.io/oven/bun", Family::Debian) },
+    KnownImage {
+        accounts: &[("app", 1654, "/home/app")],
+        ..known("mcr.microsoft.com/dotnet/sdk", Family::Debian)
+    },
+    known("docker.io/library/fedora", Family::Other),
+    known("docker.io/library/rockylinux", Family::Other),
+    known("docker.io/library/almalinux", Family::Other),
+    known("docker.io/library/amazonlinux", Family::Other),
+];
+
+/// How a program is told not to fetch anything.
+pub(super) struct Offline {
+    /// Its name in [`CACHES`].
+    pub name: &'static str,
+    /// Options.
+    pub options: &'static [&'static str],
+    /// Variables with the value.
+    pub variables: &'static [(&'static str, &'static str)],
+}
+
+const fn offline(
+    name: &'static str,
+    options: &'static [&'static str],
+    variables: &'static [(&'static str, &'static str)],
+) -> Offline {
+    Offline { name, options, variables }
+}
+
+/// Programs that can be told not to fetch anything.
+pub(super) const OFFLINE: &[Offline] = &[
+    offline("cargo", &["--offline", "--frozen"], &[("CARGO_NET_OFFLINE", "true")]),
+    offline("npm", &["--offline"], &[("npm_config_offline", "true"), ("NPM_CONFIG_OFFLINE", "true")]),
+    offline("pnpm", &["--offline"], &[]),
+    offline("yarn", &["--offline"], &[]),
+    offline("maven", &["-o", "--offline"], &[]),
+    offline("gradle", &["--offline"], &[]),
+    offline("go", &[], &[("GOPROXY", "off")]),
+    offline("pip", &["--no-index"], &[("PIP_NO_INDEX", "1"), ("PIP_NO_INDEX", "true")]),
+    offline("uv", &["--offline", "--no-index"], &[("UV_OFFLINE", "1"), ("UV_OFFLINE", "true")]),
+    offline("composer", &[], &[("COMPOSER_DISABLE_NETWORK", "1")]),
+    offline("dotnet", &["--no-restore"], &[]),
+    offline("apt", &["--no-download"], &[]),
+];
+
+/// Folders of compiled results or installed dependencies, which hold files for one platform and C library.
+pub(super) const NATIVE_FOLDERS: &[&str] = &[
+    "target",
+    "build",
+    "obj",
+    "out",
+    "_build",
+    ".build",
+    "node_modules",
+    ".venv",
+    "venv",
+    "site-packages",
+    "bundle",
+    "dist-newstyle",
+    ".stack-work",
+    "zig-cache",
+    ".zig-cache",
+];
