@@ -34,7 +34,9 @@ mod suppress;
 mod transfer;
 mod unused_ignore;
 mod variables;
+mod volatile_arg_early;
 mod words;
+mod work;
 
 pub use page::{Example, ExampleKind, Page, Section};
 
@@ -75,6 +77,7 @@ pub const ALL: &[&Rule] = &[
     &rust_partial_touch::RULE,
     &source_before_deps::RULE,
     &unused_ignore::RULE,
+    &volatile_arg_early::RULE,
 ];
 
 /// One rule.
