@@ -211,6 +211,27 @@ fn describe(dent: &DirEntry, entry: &mut Entry) -> io::Result<Option<(u64, u64)>
     }
 }
 
+/// How many threads a walk is worth. One that waits for others to find work sleeps for a millisecond, and that is
+/// longer than a small context takes.
+fn threads(root: &Path) -> usize {
+    const SMALL: usize = 200;
+    let mut seen = 0;
+    let mut open = vec![root.to_path_buf()];
+    while let Some(directory) = open.pop() {
+        // What cannot be read is the walk's to report.
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            seen += 1;
+            if seen > SMALL {
+                return std::thread::available_parallelism().map_or(1, usize::from).min(16);
+            }
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                open.push(entry.path());
+            }
+        }
+    }
+    1
+}
+
 /// Walks `root`, an absolute path free of links, leaving out what `exclude` prunes.
 pub(super) fn walk(root: &Path, exclude: Option<Arc<Matcher>>) -> io::Result<Tree> {
     let shared = Arc::new(Shared {
@@ -222,7 +243,7 @@ pub(super) fn walk(root: &Path, exclude: Option<Arc<Matcher>>) -> io::Result<Tre
     });
     let mut builder = WalkBuilder::new(root);
     builder.standard_filters(false).follow_links(false);
-    builder.threads(std::thread::available_parallelism().map_or(1, usize::from).min(16));
+    builder.threads(threads(root));
     if shared.exclude.is_some() {
         let shared = Arc::clone(&shared);
         builder.filter_entry(move |dent| {
