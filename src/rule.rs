@@ -29,6 +29,7 @@ mod page;
 mod rust;
 mod rust_dummy_build_stale;
 mod rust_partial_touch;
+mod secret_not_in_key;
 mod source_before_deps;
 mod suppress;
 mod transfer;
@@ -75,6 +76,7 @@ pub const ALL: &[&Rule] = &[
     &mutable_copy_from::RULE,
     &rust_dummy_build_stale::RULE,
     &rust_partial_touch::RULE,
+    &secret_not_in_key::RULE,
     &source_before_deps::RULE,
     &unused_ignore::RULE,
     &volatile_arg_early::RULE,

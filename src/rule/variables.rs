@@ -188,6 +188,11 @@ fn may_set(command: &ShellCommand) -> bool {
     matches!(command.name(), "." | "source" | "eval")
 }
 
+/// The variables that a word of a script names.
+pub(super) fn names_in(word: &ShellWord) -> Vec<String> {
+    if word.expands { scan(&word.raw, SHELL).into_iter().map(|f| f.name).collect() } else { Vec::new() }
+}
+
 struct Found {
     name: String,
     at: usize,
