@@ -26,6 +26,7 @@ mod missing_dockerignore;
 mod mutable_base_tag;
 mod mutable_copy_from;
 mod page;
+mod platform_arg_missing;
 mod rust;
 mod rust_dummy_build_stale;
 mod rust_partial_touch;
@@ -74,6 +75,7 @@ pub const ALL: &[&Rule] = &[
     &missing_dockerignore::RULE,
     &mutable_base_tag::RULE,
     &mutable_copy_from::RULE,
+    &platform_arg_missing::RULE,
     &rust_dummy_build_stale::RULE,
     &rust_partial_touch::RULE,
     &secret_not_in_key::RULE,
@@ -193,6 +195,25 @@ impl Cx<'_> {
 }
 
 impl Cx<'_> {
+    /// Whether a stage may be an image by itself: it is the target, or no other stage uses it.
+    fn ends(&self, stage: usize) -> bool {
+        let stages = &self.graph.stages;
+        let used = || stages.iter().flat_map(|s| &s.uses).any(|u| u.stage() == Some(stage));
+        // `FROM build-$VARIANT` may continue any stage whose name begins so.
+        let name = stages.get(stage).and_then(|s| s.name.as_deref()).unwrap_or_default();
+        let chosen = || {
+            stages.iter().filter_map(|s| Some((s, s.base_written.split_once('$')?.0))).any(|(s, start)| {
+                name.starts_with(&start.to_lowercase()) && (!start.is_empty() || s.parent().is_some())
+            })
+        };
+        self.graph.target == Some(stage) || !(used() || chosen())
+    }
+
+    /// Whether the files and the environment of a stage are those of an image: its own, or one that continues it.
+    fn ships(&self, stage: usize) -> bool {
+        (0..self.graph.stages.len()).any(|index| self.ends(index) && self.graph.continues(index, stage))
+    }
+
     /// The line of the Dockerfile on which a place begins, from 1.
     fn line(&self, span: Span) -> u32 {
         self.file.position(span.start).line

@@ -37,7 +37,7 @@ struct Shadow<'m, 'a> {
 fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
     let mut told = HashSet::new();
     for stage in &cx.model.stages {
-        if !ends_here(cx, stage.index) {
+        if !cx.ends(stage.index) {
             continue;
         }
         let mut shadows = Vec::new();
@@ -59,12 +59,6 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
             }
         }
     }
-}
-
-/// Whether a stage may be what ships: nothing continues it or takes from it, or it is the target.
-fn ends_here(cx: &Cx<'_>, stage: usize) -> bool {
-    cx.graph.target == Some(stage)
-        || !cx.graph.stages.iter().flat_map(|s| &s.uses).any(|used| used.stage() == Some(stage))
 }
 
 fn sets(step: &Step<'_>, name: &str) -> bool {

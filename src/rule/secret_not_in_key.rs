@@ -448,20 +448,11 @@ fn stays(cx: &Cx<'_>, step: &Step<'_>, run: &Run<'_>, path: &str) -> bool {
         return false;
     }
     let temporary = is_below(path, "/tmp") || is_below(path, "/var/tmp");
-    if ships(cx, step.stage) {
+    if cx.ships(step.stage) {
         return !temporary || !is_credential(path);
     }
     // By which a builder authenticates is none of the result.
     !is_credential(path) && taken(cx, step.stage, path)
-}
-
-/// Whether a stage, or one built on it, may be the image.
-fn ships(cx: &Cx<'_>, stage: usize) -> bool {
-    let ends = |index: usize| {
-        cx.graph.target == Some(index)
-            || !cx.graph.stages.iter().flat_map(|s| &s.uses).any(|u| u.stage() == Some(index))
-    };
-    (0..cx.graph.stages.len()).any(|index| ends(index) && cx.graph.continues(index, stage))
 }
 
 /// Whether another stage takes a path from this one.
