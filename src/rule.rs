@@ -19,10 +19,13 @@ mod dockerignore_hides_copied;
 mod duplicate_context_copy;
 mod ecosystem;
 mod env_shadows_arg;
+mod host_artifact_clobbers;
 mod images;
 mod leftovers;
+mod lockfile_not_copied;
 mod manifest_glob_flattened;
 mod missing_dockerignore;
+mod moving_remote_fetch;
 mod mutable_base_tag;
 mod mutable_copy_from;
 mod page;
@@ -71,8 +74,11 @@ pub const ALL: &[&Rule] = &[
     &dockerignore_hides_copied::RULE,
     &duplicate_context_copy::RULE,
     &env_shadows_arg::RULE,
+    &host_artifact_clobbers::RULE,
+    &lockfile_not_copied::RULE,
     &manifest_glob_flattened::RULE,
     &missing_dockerignore::RULE,
+    &moving_remote_fetch::RULE,
     &mutable_base_tag::RULE,
     &mutable_copy_from::RULE,
     &platform_arg_missing::RULE,

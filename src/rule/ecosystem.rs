@@ -1577,3 +1577,98 @@ pub(super) const NATIVE_FOLDERS: &[&str] = &[
     "zig-cache",
     ".zig-cache",
 ];
+
+/// Names of branches and channels, whose content changes.
+pub(super) const BRANCHES: &[&str] = &[
+    "main",
+    "master",
+    "develop",
+    "development",
+    "devel",
+    "dev",
+    "trunk",
+    "HEAD",
+    "nightly",
+    "latest",
+    "edge",
+    "unstable",
+];
+
+/// Tags of packages that name the newest version.
+pub(super) const MOVING_TAGS: &[&str] =
+    &["latest", "next", "canary", "nightly", "master", "main", "HEAD", "upgrade"];
+
+/// Programs that run a script they are given.
+pub(super) const INTERPRETERS: &[&str] =
+    &["sh", "bash", "ash", "dash", "zsh", "ksh", "python", "python3", "perl", "ruby", "node", "php"];
+
+/// Words in names of build arguments that are there to run a step again.
+pub(super) const BUSTER_WORDS: &[&str] = &[
+    "BUST",
+    "BUSTER",
+    "CACHEBUST",
+    "CACHEBUSTER",
+    "EPOCH",
+    "CACHE",
+    "DATE",
+    "TIME",
+    "TIMESTAMP",
+    "NOW",
+    "INVALIDATE",
+    "REFRESH",
+    "RANDOM",
+    "COMMIT",
+    "SHA",
+    "REVISION",
+    "NONCE",
+];
+
+/// Files that pin what a manifest asks for, and the command that refuses to go without them.
+pub(super) const LOCKFILES: &[(&str, &str)] = &[
+    ("package-lock.json", "npm ci"),
+    ("npm-shrinkwrap.json", "npm ci"),
+    ("yarn.lock", "yarn install --frozen-lockfile"),
+    ("pnpm-lock.yaml", "pnpm install --frozen-lockfile"),
+    ("bun.lock", "bun install --frozen-lockfile"),
+    ("bun.lockb", "bun install --frozen-lockfile"),
+    ("uv.lock", "uv sync --locked"),
+    ("poetry.lock", ""),
+    ("pdm.lock", "pdm sync"),
+    ("Pipfile.lock", "pipenv sync"),
+    ("go.sum", ""),
+    ("Gemfile.lock", "bundle install --frozen"),
+    ("composer.lock", "composer install"),
+    ("mix.lock", "mix deps.get --check-locked"),
+    ("pubspec.lock", "dart pub get --enforce-lockfile"),
+    ("Package.resolved", "swift package resolve --force-resolved-versions"),
+    ("shard.lock", "shards install --frozen"),
+    ("Cargo.lock", "cargo build --locked"),
+];
+
+/// Folders into which installers put what they install.
+pub(super) const DEPENDENCIES_IN: &[(&str, &str)] = &[
+    ("npm", "node_modules"),
+    ("yarn", "node_modules"),
+    ("pnpm", "node_modules"),
+    ("bun", "node_modules"),
+    ("composer", "vendor"),
+    ("mix", "deps"),
+];
+
+/// Names of folders that hold what was built or installed.
+pub(super) const RESULT_FOLDERS: &[&str] = &[
+    "dist",
+    "build",
+    "out",
+    "target",
+    "obj",
+    ".next",
+    ".nuxt",
+    ".output",
+    "node_modules",
+    "vendor",
+    ".venv",
+    "venv",
+    "_build",
+    "deps",
+];
