@@ -322,7 +322,7 @@ fn download(step: &Step<'_>, list: &[Process<'_>], index: usize, arguments: &[Sh
             continue;
         };
         let host = url.split("://").nth(1).and_then(|r| r.split(['/', ':']).next()).unwrap_or_default();
-        if matches!(host, "localhost" | "127.0.0.1" | "0.0.0.0") {
+        if matches!(host, "" | "localhost" | "127.0.0.1" | "0.0.0.0") {
             continue;
         }
         let command = words::shortened(&words::of_command(process.command), 160);
