@@ -35,6 +35,7 @@ mod rust_dummy_build_stale;
 mod rust_partial_touch;
 mod secret_not_in_key;
 mod source_before_deps;
+mod stamp_frozen;
 mod suppress;
 mod transfer;
 mod unused_ignore;
@@ -45,7 +46,7 @@ mod work;
 
 pub use page::{Example, ExampleKind, Page, Section};
 
-use crate::build::model::BuildModel;
+use crate::build::model::{Action, BuildModel, is_below};
 use crate::cargo::Sources;
 use crate::cargo::timeline::{self, Timeline};
 use crate::context::{ContextError, ContextIndex};
@@ -53,7 +54,7 @@ use crate::finding::{Finding, Label, Severity};
 use crate::image::Images;
 use crate::invoke::Invocation;
 use crate::source::{SourceFile, Span, nearest};
-use crate::stage::StageGraph;
+use crate::stage::{Base, StageGraph};
 use crate::syntax::{Args, Document, Keyword};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -86,6 +87,7 @@ pub const ALL: &[&Rule] = &[
     &rust_partial_touch::RULE,
     &secret_not_in_key::RULE,
     &source_before_deps::RULE,
+    &stamp_frozen::RULE,
     &unused_ignore::RULE,
     &volatile_arg_early::RULE,
 ];
@@ -218,6 +220,18 @@ impl Cx<'_> {
     /// Whether the files and the environment of a stage are those of an image: its own, or one that continues it.
     fn ships(&self, stage: usize) -> bool {
         (0..self.graph.stages.len()).any(|index| self.ends(index) && self.graph.continues(index, stage))
+    }
+
+    /// Whether another stage takes a path from this one, or from one that continues it.
+    fn is_taken(&self, stage: usize, path: &str) -> bool {
+        self.model.steps().any(|step| match &step.action {
+            Action::Copy(copy) => {
+                let Some(Base::Stage(from)) = copy.from else { return false };
+                let meets = |p: &str| is_below(path, p) || is_below(p, path);
+                self.graph.continues(from, stage) && copy.paths().any(|(_, p)| meets(&p))
+            }
+            _ => false,
+        })
     }
 
     /// The line of the Dockerfile on which a place begins, from 1.

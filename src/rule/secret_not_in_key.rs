@@ -11,7 +11,6 @@ use crate::build::process::{self, Process};
 use crate::context::path::clean_str;
 use crate::finding::Finding;
 use crate::source::Span;
-use crate::stage::Base;
 use crate::syntax::shell::{Connector, ShellWord};
 use std::collections::{HashMap, HashSet};
 
@@ -452,19 +451,7 @@ fn stays(cx: &Cx<'_>, step: &Step<'_>, run: &Run<'_>, path: &str) -> bool {
         return !temporary || !is_credential(path);
     }
     // By which a builder authenticates is none of the result.
-    !is_credential(path) && taken(cx, step.stage, path)
-}
-
-/// Whether another stage takes a path from this one.
-fn taken(cx: &Cx<'_>, stage: usize, path: &str) -> bool {
-    cx.model.steps().any(|step| match &step.action {
-        Action::Copy(copy) => {
-            let Some(Base::Stage(from)) = copy.from else { return false };
-            cx.graph.continues(from, stage)
-                && copy.paths().any(|(_, p)| is_below(path, &p) || is_below(&p, path))
-        }
-        _ => false,
-    })
+    !is_credential(path) && cx.is_taken(step.stage, path)
 }
 
 fn finding(cx: &Cx<'_>, step: &Step<'_>, secret: &Secret<'_>, span: Span, kept: &Kept) -> Finding {
