@@ -113,6 +113,28 @@ fn what_is_not_known_is_said() {
     assert!(told("ADD https://files.invalid/x /x").2.iter().any(|u| u.contains("files.invalid")));
 }
 
+/// Their keys can be computed, but the copying fails, so nothing is ever recorded under them.
+#[test]
+fn sources_that_are_not_there_are_told_though_the_checksum_does_not_notice() {
+    let told = |copy: &str| -> Option<String> {
+        let temp = tempfile::tempdir().unwrap();
+        let case = serde_json::json!({
+            "dockerfile": format!("FROM scratch\n{copy}\n"),
+            "context": [{"path": "lib/a", "content": "1"}, {"path": "l", "target": "lib"}, {"path": "gone", "target": "x"}],
+        });
+        let (build, images) = vectors::invocation(temp.path(), &case, &Value::Null);
+        vectors::with_plan(&build, &images, |_, _, plan| plan.steps.iter().find_map(|s| s.error.clone()))
+    };
+    assert_eq!(told("COPY lib/missing lib /w/").as_deref(), Some("\"/lib/missing\": not found"));
+    assert_eq!(told("COPY lib/a/below lib /w/").as_deref(), Some("\"/lib/a/below\": not found"));
+    assert_eq!(told("COPY lib/../gone lib ./ /w/").as_deref(), Some("\"/gone\": not found"));
+    for fine in
+        ["COPY lib/a lib /w/", "COPY lib/*.md /w/", "COPY l/* /w/", "COPY no* /w/", "COPY l/a l lib /w/"]
+    {
+        assert_eq!(told(fine), None, "{fine}");
+    }
+}
+
 /// `invalidation.json`: a build, one edit, and what a builder with nothing but the first build's cache reuses.
 #[test]
 fn reuse_after_an_edit_is_what_buildkit_reused() {

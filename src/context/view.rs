@@ -596,6 +596,17 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Whether a source that is no pattern is there. A checksum of several sources does not notice: it drops those
+    /// below another one.
+    pub fn find_source(&self, selector: &Selector) -> Result<(), SelectError> {
+        if selector.is_list() {
+            // May match nothing.
+            return Ok(());
+        }
+        let asked = path::clean([b"/", selector.path.as_bytes()].concat());
+        self.find_or_fail(&key_path(&asked), selector.follow).map(drop)
+    }
+
     /// Which entries a selector takes; nothing is read.
     pub fn select(&self, selector: &Selector) -> Result<Selection<'a>, SelectError> {
         let resolved = self.resolve(selector)?;

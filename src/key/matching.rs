@@ -40,6 +40,10 @@ pub struct Records {
     has_result: Vec<bool>,
     roots: HashMap<String, Vec<RecordId>>,
     links: HashMap<Link, Vec<RecordId>>,
+    /// The records that have any input of this number and are made by this operation.
+    by_operation: HashMap<(String, usize), BTreeSet<RecordId>>,
+    /// Those of them that some content leads to, nobody knows which.
+    open: HashMap<(String, usize), BTreeSet<RecordId>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -101,10 +105,16 @@ impl Records {
             digest: digest.to_owned(),
             selector: selector.unwrap_or_default().to_owned(),
         };
+        self.by_operation.entry((digest.to_owned(), input)).or_default().insert(to);
         let targets = self.links.entry(link).or_default();
         if !targets.contains(&to) {
             targets.push(to);
         }
+    }
+
+    /// Says that record `to` can also be found through the content of its input number `input`, which is not known.
+    pub fn leave_open(&mut self, input: usize, digest: &str, to: RecordId) {
+        self.open.entry((digest.to_owned(), input)).or_default().insert(to);
     }
 
     /// Records without inputs that have this digest.
@@ -156,6 +166,7 @@ impl Records {
         }
         let Some(digest) = step.digests.first().map(|d| record_digest(d)) else { return Vec::new() };
         let mut links = Vec::new();
+        let mut open = Vec::new();
         for (number, input) in step.inputs.iter().enumerate() {
             let before = links.len();
             for from in of_step.get(input.step).map(Vec::as_slice).unwrap_or_default() {
@@ -164,6 +175,8 @@ impl Records {
             if let Some(content) = &input.content {
                 let root = self.root(&content_record_digest(content), false);
                 links.push((root, number, None));
+            } else if input.by_content {
+                open.push(number);
             }
             if links.len() == before {
                 // Nothing below leads here, so nothing above can be found through it.
@@ -173,6 +186,9 @@ impl Records {
         let id = self.push(true);
         for (from, number, selector) in links {
             self.link(from, number, &digest, selector, id);
+        }
+        for number in open {
+            self.leave_open(number, &digest, id);
         }
         vec![id]
     }
@@ -279,18 +295,20 @@ fn reached(
     let found = if step.ignore_cache { BTreeSet::new() } else { common(&mut either.iter().cloned()) };
     let missing: Vec<usize> =
         (0..either.len()).filter(|n| either.get(*n).is_some_and(BTreeSet::is_empty)).collect();
-    let unknown_content =
-        |n: &usize| step.inputs.get(*n).is_some_and(|i| i.by_content && i.content.is_none());
-    let below_is_sure = step.inputs.iter().all(|i| outcomes.get(i.step).is_none_or(|o| o.sure));
-    let sure = !found.is_empty()
-        || step.ignore_cache
-        || (below_is_sure && !missing.iter().any(unknown_content))
-        || missing.iter().any(|n| {
-            // One input that certainly does not match settles it.
-            step.inputs
-                .get(*n)
-                .is_some_and(|i| !unknown_content(n) && outcomes.get(i.step).is_none_or(|o| o.sure))
-        });
+    // What could be found if everything that is not known turned out well.
+    let mut possible = step.inputs.iter().zip(either).enumerate().map(|(number, (input, mut found))| {
+        let operation = (digest.clone(), number);
+        let all = |of: &HashMap<_, BTreeSet<RecordId>>| of.get(&operation).cloned().unwrap_or_default();
+        let below_is_sure = outcomes.get(input.step).is_none_or(|o| o.sure);
+        if !below_is_sure || (input.by_content && input.content.is_none()) {
+            found.extend(all(&records.by_operation));
+        }
+        if !below_is_sure || input.by_content {
+            found.extend(all(&records.open));
+        }
+        found
+    });
+    let sure = !found.is_empty() || step.ignore_cache || common(&mut possible).is_empty();
     settle(found.into_iter().collect(), missing, sure, records)
 }
 
@@ -345,5 +363,18 @@ mod tests {
         after[2].digests = vec!["y".into()];
         let found = find(&after, Some(3), &Records::of_build(&before), &HashMap::new());
         assert!(!found[3].cached && !found[3].sure && found[2].sure);
+        // Another instruction was never recorded, whatever it copies.
+        after[3].digests = vec!["copy --from --chown".into()];
+        assert!(find(&after, Some(3), &Records::of_build(&before), &HashMap::new())[3].sure);
+    }
+
+    #[test]
+    fn unknown_content_of_a_recorded_result_makes_a_guess() {
+        let mut before = build("1", "x");
+        before.push(step("copy --from", vec![Input { by_content: true, ..on(2) }]));
+        let mut after = build("1", "y");
+        after.push(step("copy --from", vec![Input { by_content: true, content: Some("r".into()), ..on(2) }]));
+        let found = find(&after, Some(3), &Records::of_build(&before), &HashMap::new());
+        assert!(!found[3].cached && !found[3].sure, "the same may have been made in another way");
     }
 }

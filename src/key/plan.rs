@@ -234,6 +234,10 @@ impl KeyPlan {
                     None => {}
                 }
             }
+            if let (None, Some(Held::Context { view: Ok(view), .. })) = (&error, views.get(input)) {
+                let missing = taken.copied.iter().find_map(|source| view.find_source(source).err());
+                error = missing.map(|e| e.to_string());
+            }
             let selector = taken.selector();
             chain.push('\n');
             match &content {
@@ -275,11 +279,13 @@ struct Taken {
     sorted: bool,
     /// What is checksummed, if the content enters the key.
     content: Option<Vec<Selector>>,
+    /// Every source of a copy; a copy from a source that is not there fails.
+    copied: Vec<Selector>,
 }
 
 impl Taken {
     fn of(vertex: &Vertex<'_>, input: usize) -> Taken {
-        let none = || Taken { paths: Vec::new(), sorted: false, content: None };
+        let none = || Taken { paths: Vec::new(), sorted: false, content: None, copied: Vec::new() };
         let number = i64::try_from(input).unwrap_or(i64::MAX);
         match &vertex.op {
             Op::File(actions) => {
@@ -294,10 +300,11 @@ impl Taken {
                         _ => None,
                     })
                     .collect();
-                let selectors = copies.iter().map(|c| selector(c)).collect();
+                let selectors: Vec<Selector> = copies.iter().map(|c| selector(c)).collect();
                 Taken {
                     paths: copies.iter().map(|c| c.src.clone()).collect(),
                     sorted: true,
+                    copied: selectors.clone(),
                     content: Some(crate::context::dedupe(selectors)),
                 }
             }
@@ -309,7 +316,8 @@ impl Taken {
                 let by_content = mounts.last().is_some_and(|m| {
                     m.dest != "/" && (m.output == -1 || m.read_only || m.selector.is_empty())
                 });
-                Taken { content: by_content.then(|| mount_selectors(&paths)), paths, sorted: false }
+                let content = by_content.then(|| mount_selectors(&paths));
+                Taken { content, paths, sorted: false, copied: Vec::new() }
             }
             Op::Local(_) | Op::Image { .. } | Op::Http { .. } | Op::Git { .. } | Op::Merge => none(),
         }
