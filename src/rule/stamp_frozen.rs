@@ -134,7 +134,7 @@ fn is_renewed(cx: &Cx<'_>, step: &Step<'_>, run: &Run<'_>) -> bool {
     };
     let read = || {
         let script = variables::script(cx, step).map(|s| variables::read_by(cx, s)).unwrap_or_default();
-        script.iter().any(|r| step.state.args.iter().any(|a| *a == r.name))
+        script.iter().any(|r| step.state.args.contains(&r.name))
     };
     step.state.args.iter().any(on_purpose) || read() || !run.shell_form && run.script().is_none()
 }
@@ -279,7 +279,7 @@ fn asks(program: &str, arguments: &[ShellWord]) -> Option<Moment> {
             let chance = |t: &&str| {
                 t.contains("/dev/urandom") || t.contains("/dev/random") || t.contains("/random/uuid")
             };
-            texts.iter().any(|t| chance(t)).then_some(Moment::Random)
+            texts.iter().any(chance).then_some(Moment::Random)
         }
         "git" if first == "ls-remote" => Some(Moment::Remote),
         _ => None,
