@@ -19,6 +19,7 @@ mod dockerignore_hides_copied;
 mod duplicate_context_copy;
 mod ecosystem;
 mod env_shadows_arg;
+mod git_dir_copied;
 mod host_artifact_clobbers;
 mod images;
 mod leftovers;
@@ -75,6 +76,7 @@ pub const ALL: &[&Rule] = &[
     &dockerignore_hides_copied::RULE,
     &duplicate_context_copy::RULE,
     &env_shadows_arg::RULE,
+    &git_dir_copied::RULE,
     &host_artifact_clobbers::RULE,
     &lockfile_not_copied::RULE,
     &manifest_glob_flattened::RULE,
