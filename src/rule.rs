@@ -38,6 +38,7 @@ mod secret_not_in_key;
 mod source_before_deps;
 mod stamp_frozen;
 mod suppress;
+mod swallowed_failure_cached;
 mod transfer;
 mod unused_ignore;
 mod variables;
@@ -90,6 +91,7 @@ pub const ALL: &[&Rule] = &[
     &secret_not_in_key::RULE,
     &source_before_deps::RULE,
     &stamp_frozen::RULE,
+    &swallowed_failure_cached::RULE,
     &unused_ignore::RULE,
     &volatile_arg_early::RULE,
 ];
