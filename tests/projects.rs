@@ -82,5 +82,5 @@ fn the_touch_that_misses_bin_ships_a_placeholder_and_the_cure_does_not() {
     let cured = dockerfile
         .replace("touch crates/*/src/lib.rs &&", "find crates bin -name '*.rs' -exec touch {} + &&");
     assert_ne!(cured, dockerfile);
-    assert_eq!(shipped(&cured), ["total: 98.00\n", "nightly: 3 sessions older than a week are gone\n"]);
+    assert_eq!(shipped(&cured), ["total: 98.00\n", "nightly: 3 baskets older than a week are gone\n"]);
 }
