@@ -29,6 +29,9 @@ mod missing_dockerignore;
 mod moving_remote_fetch;
 mod mutable_base_tag;
 mod mutable_copy_from;
+mod order;
+mod order_cross_stage;
+mod os_packages_after_copy;
 mod page;
 mod platform_arg_missing;
 mod rust;
@@ -39,7 +42,9 @@ mod source_before_deps;
 mod stamp_frozen;
 mod suppress;
 mod swallowed_failure_cached;
+mod tool_after_source;
 mod transfer;
+mod unpinned_tool;
 mod unused_ignore;
 mod variables;
 mod volatile_arg_early;
@@ -85,6 +90,8 @@ pub const ALL: &[&Rule] = &[
     &moving_remote_fetch::RULE,
     &mutable_base_tag::RULE,
     &mutable_copy_from::RULE,
+    &order_cross_stage::RULE,
+    &os_packages_after_copy::RULE,
     &platform_arg_missing::RULE,
     &rust_dummy_build_stale::RULE,
     &rust_partial_touch::RULE,
@@ -92,6 +99,8 @@ pub const ALL: &[&Rule] = &[
     &source_before_deps::RULE,
     &stamp_frozen::RULE,
     &swallowed_failure_cached::RULE,
+    &tool_after_source::RULE,
+    &unpinned_tool::RULE,
     &unused_ignore::RULE,
     &volatile_arg_early::RULE,
 ];

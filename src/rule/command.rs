@@ -1,8 +1,10 @@
 //! What the commands of a RUN do with package managers. The words are data of `ecosystem`; here they are applied.
 
 use super::ecosystem::{
-    INSTALLERS, Installer, Operands, PACMAN, REFRESH_INSIDE, SYSTEM_MANAGERS, SystemManager,
+    INSTALLERS, Installer, Operands, PACMAN, REFRESH_INSIDE, SELF_REFRESHING, SYSTEM_MANAGERS, SystemManager,
+    TOOL_INSTALLS, ToolInstall,
 };
+use super::work;
 use crate::build::state::State;
 use crate::context::path::clean_str;
 use crate::source::Span;
@@ -51,6 +53,23 @@ pub(super) fn system_step(command: &ShellCommand) -> Option<SystemStep> {
     let first = command.words.first()?.span;
     let span = if verb.span.start >= first.start { first.to(verb.span) } else { command.span };
     Some(SystemStep { manager, refreshes, installs: named && chooses, span })
+}
+
+/// The packages of a distribution that a command installs by name, and the place from the program to the verb.
+pub(super) fn package_install(command: &ShellCommand) -> Option<(Vec<&ShellWord>, Span)> {
+    let (name, arguments) = command.program()?;
+    if let Some(step) = system_step(command) {
+        let words = operands(arguments, step.manager.valued_options);
+        let verb = usize::from(!PACMAN.programs.contains(&name));
+        return step.installs.then(|| (words.get(verb..).unwrap_or_default().to_vec(), step.span));
+    }
+    let manager = SELF_REFRESHING.iter().find(|m| m.programs.contains(&name))?;
+    let (verb, packages) = verb_and_operands(arguments, manager.valued_options)?;
+    let file = |w: &&ShellWord| w.text.starts_with(['/', '.']) || w.text.ends_with(".rpm");
+    let named: Vec<&ShellWord> = packages.into_iter().filter(|w| !file(w)).collect();
+    let first = command.words.first()?.span;
+    let span = if verb.span.start >= first.start { first.to(verb.span) } else { command.span };
+    (manager.install.contains(&verb.text.as_str()) && !named.is_empty()).then_some((named, span))
 }
 
 fn pacman_step(command: &ShellCommand, arguments: &[ShellWord]) -> Option<SystemStep> {
@@ -205,6 +224,54 @@ fn expanded(text: &str, state: &State) -> Option<String> {
     let expanded = Lexer::new('\\').expand(text, state).ok()?;
     let known = expanded.unset.is_empty() && !text.contains("$(") && !text.contains('`');
     known.then_some(expanded.text)
+}
+
+/// A command that installs tools by their names.
+pub(super) struct ToolUse<'c> {
+    /// What it is.
+    pub tool: &'static ToolInstall,
+    /// The names, versions included; none where a file says them.
+    pub names: Vec<&'c ShellWord>,
+    /// From the program to the verb.
+    pub span: Span,
+    /// An option says the version.
+    pub version_given: bool,
+}
+
+/// Reads a command as one that installs tools by their names.
+pub(super) fn tool_install(command: &ShellCommand) -> Option<ToolUse<'_>> {
+    let (name, arguments) = work::program(command)?;
+    let first = command.words.first()?.span;
+    let known = TOOL_INSTALLS.iter().filter(|t| t.programs.contains(&name));
+    known
+        .filter_map(|tool| {
+            let words = operands(arguments, tool.valued);
+            let texts: Vec<&str> =
+                words.iter().map(|w| w.text.as_str()).filter(|t| !t.starts_with('+')).collect();
+            let verb = tool.verbs.iter().find(|verb| {
+                let parts: Vec<&str> = verb.split_whitespace().collect();
+                texts.get(..parts.len()) == Some(parts.as_slice())
+            })?;
+            let has = |options: &[&str]| {
+                arguments.iter().any(|w| {
+                    let valued = |o: &&str| w.text.strip_prefix(*o).is_some_and(|r| r.starts_with('='));
+                    options.iter().any(|o| w.text == *o || valued(o))
+                })
+            };
+            if has(tool.not_with) || !(tool.only_with.is_empty() || has(tool.only_with)) {
+                return None;
+            }
+            let skipped = words.len() - texts.len();
+            let count = verb.split_whitespace().count() + skipped;
+            let names = words.get(count..).unwrap_or_default().to_vec();
+            if names.iter().any(|w| is_local(&w.text) && !w.text.contains('@') && !w.text.starts_with('$')) {
+                return None;
+            }
+            let last = count.checked_sub(1).and_then(|n| words.get(n)).map_or(first, |w| w.span);
+            let span = if last.start >= first.start { first.to(last) } else { command.span };
+            Some(ToolUse { tool, names, span, version_given: has(tool.version.1) })
+        })
+        .next()
 }
 
 /// The program of a command and its arguments, through `python -m pip`, `corepack yarn` and the like.

@@ -124,6 +124,247 @@ pub(super) const PACMAN: SystemManager = SystemManager {
     clean: "",
 };
 
+/// A package manager that refreshes its index by itself before it installs.
+pub(super) struct SelfRefreshing {
+    /// Its names.
+    pub programs: &'static [&'static str],
+    /// Verbs with package names behind them.
+    pub install: &'static [&'static str],
+    /// Options whose value is the next word.
+    pub valued_options: &'static [&'static str],
+}
+
+/// Managers without an index that goes stale.
+pub(super) const SELF_REFRESHING: &[SelfRefreshing] = &[
+    SelfRefreshing {
+        programs: &["dnf", "dnf5", "yum", "microdnf", "tdnf"],
+        install: &["install", "groupinstall", "localinstall", "reinstall", "builddep"],
+        valued_options: &[
+            "-c",
+            "--config",
+            "--releasever",
+            "--setopt",
+            "--enablerepo",
+            "--disablerepo",
+            "--repo",
+            "--installroot",
+            "-x",
+            "--exclude",
+        ],
+    },
+    SelfRefreshing {
+        programs: &["zypper"],
+        install: &["install", "in"],
+        valued_options: &["-D", "--reposd-dir", "-R", "--root", "-r", "--repo", "-t", "--type", "--from"],
+    },
+];
+
+/// A command that installs a tool by its name.
+pub(super) struct ToolInstall {
+    /// The program.
+    pub programs: &'static [&'static str],
+    /// Its verbs, of one word or more; the empty one stands for the bare program.
+    pub verbs: &'static [&'static str],
+    /// Options whose value is the next word.
+    pub valued: &'static [&'static str],
+    /// It is about a tool only with one of these options.
+    pub only_with: &'static [&'static str],
+    /// With one of these options it is about the project or about files.
+    pub not_with: &'static [&'static str],
+    /// Without a name it reads a file that says what to install.
+    pub reads_file: bool,
+    /// How a version is written behind the name (`@`, `==`), and the options that say one.
+    pub version: (&'static str, &'static [&'static str]),
+}
+
+const TOOL_INSTALL: ToolInstall = ToolInstall {
+    programs: &[],
+    verbs: &["install"],
+    valued: &[],
+    only_with: &[],
+    not_with: &[],
+    reads_file: false,
+    version: ("", &[]),
+};
+
+/// Commands that install tools by their names.
+pub(super) const TOOL_INSTALLS: &[ToolInstall] = &[
+    ToolInstall {
+        programs: &["cargo"],
+        verbs: &["install", "binstall"],
+        valued: &[
+            "--version",
+            "--vers",
+            "--root",
+            "--features",
+            "-F",
+            "--git",
+            "--branch",
+            "--tag",
+            "--rev",
+            "--target",
+            "--profile",
+            "--registry",
+            "--index",
+            "-j",
+            "--jobs",
+            "--bin",
+            "--config",
+            "--target-dir",
+        ],
+        not_with: &["--path", "--list"],
+        version: ("@", &["--version", "--vers", "--rev", "--tag", "--git", "--branch"]),
+        ..TOOL_INSTALL
+    },
+    ToolInstall {
+        programs: &["rustup"],
+        verbs: &["toolchain install", "install", "update", "target add", "component add", "toolchain add"],
+        valued: &["--toolchain", "--profile", "-c", "--component", "-t", "--target"],
+        reads_file: true,
+        ..TOOL_INSTALL
+    },
+    ToolInstall {
+        programs: &["npm", "pnpm"],
+        verbs: &["install", "i", "add"],
+        valued: &["--registry", "--loglevel", "--cache", "--prefix"],
+        only_with: &["-g", "--global", "--location=global"],
+        version: ("@", &[]),
+        ..TOOL_INSTALL
+    },
+    ToolInstall {
+        programs: &["yarn"],
+        verbs: &["global add"],
+        valued: &["--prefix", "--registry"],
+        version: ("@", &[]),
+        ..TOOL_INSTALL
+    },
+    ToolInstall {
+        programs: &["bun"],
+        verbs: &["install", "i", "add"],
+        only_with: &["-g", "--global"],
+        version: ("@", &[]),
+        ..TOOL_INSTALL
+    },
+    ToolInstall {
+        programs: &["go"],
+        verbs: &["install"],
+        valued: &["-tags", "-ldflags", "-C"],
+        version: ("@", &[]),
+        ..TOOL_INSTALL
+    },
+    ToolInstall {
+        programs: &["pip"],
+        valued: PIP_VALUED,
+        not_with: &[
+            "-r",
+            "--requirement",
+            "-c",
+            "--constraint",
+            "-e",
+            "--editable",
+            "--no-index",
+            "--group",
+            "--no-deps",
+        ],
+        version: ("=", &[]),
+        ..TOOL_INSTALL
+    },
+    ToolInstall {
+        programs: &["pipx"],
+        valued: &["--python", "--pip-args", "--index-url", "-i", "--suffix"],
+        version: ("==", &[]),
+        ..TOOL_INSTALL
+    },
+    ToolInstall {
+        programs: &["uv"],
+        verbs: &["tool install"],
+        valued: &["--python", "-p", "--with", "--from", "--index-url"],
+        version: ("==", &["--from"]),
+        ..TOOL_INSTALL
+    },
+    ToolInstall {
+        programs: &["gem"],
+        valued: &["-v", "--version", "-i", "--install-dir", "-n", "--bindir", "-s", "--source"],
+        not_with: &["-g", "--file"],
+        version: (":", &["-v", "--version"]),
+        ..TOOL_INSTALL
+    },
+    ToolInstall {
+        programs: &["dotnet"],
+        verbs: &["tool install"],
+        valued: &["--version", "--tool-path", "--add-source", "--framework"],
+        only_with: &["-g", "--global", "--tool-path"],
+        version: ("@", &["--version"]),
+        ..TOOL_INSTALL
+    },
+    ToolInstall {
+        programs: &["install-php-extensions", "docker-php-ext-install", "pecl"],
+        verbs: &["install", ""],
+        ..TOOL_INSTALL
+    },
+];
+
+/// Files that say which toolchain to install.
+pub(super) const TOOLCHAIN_FILES: &[&str] = &[
+    "rust-toolchain.toml",
+    "rust-toolchain",
+    ".tool-versions",
+    "mise.toml",
+    ".nvmrc",
+    ".node-version",
+    ".python-version",
+    "global.json",
+];
+
+/// Folders in the image with settings of package managers, and certificates without which nothing is fetched.
+pub(super) const SETTINGS_PLACES: &[&str] = &[
+    "/etc/apt",
+    "/etc/apk",
+    "/etc/yum.repos.d",
+    "/etc/yum",
+    "/etc/dnf",
+    "/etc/zypp",
+    "/etc/pacman.d",
+    "/etc/pki",
+    "/etc/ssl",
+    "/etc/ca-certificates",
+    "/usr/share/keyrings",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+    "/usr/share/pki",
+    "/etc/rpm",
+    "/etc/profile.d",
+];
+
+/// Names of files that package managers read, and of packages.
+pub(super) const SETTINGS_OF_INSTALLERS: &[&str] = &[
+    "*.list",
+    "*.sources",
+    "*.repo",
+    "*.gpg",
+    "*.asc",
+    "*.crt",
+    "*.pem",
+    "*.cer",
+    "*.deb",
+    "*.rpm",
+    "*.apk",
+    "sources.list*",
+    "apt.conf*",
+    "pacman.conf",
+    "packages*.txt",
+    "apt*.txt",
+    "*bash*rc",
+    ".condarc",
+    ".npmrc",
+    ".netrc",
+    "pip.conf",
+    "*install*",
+    "*setup*.sh",
+    "*.key",
+    "*.pub",
+];
+
 /// Programs that fetch the index of [`SYSTEM_MANAGERS`] on the way.
 pub(super) const REFRESH_INSIDE: &[&str] = &[
     "add-apt-repository",

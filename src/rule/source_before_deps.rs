@@ -163,7 +163,7 @@ fn needs(cx: &Cx<'_>, copies: &[Transfer<'_, '_>], install: &Install<'_>) -> Opt
     let mut found = Vec::new();
     for (n, path) in wanted.iter().enumerate() {
         let Some(source) = source_among(copies, path) else { continue };
-        match context {
+        match context.filter(|c| !is_hollow(c, &source)) {
             Some(context) => found.extend(present(context, &source)),
             // Nothing is known of the folder: the usual names.
             None if !install.files.is_empty() => found.push(source),
@@ -194,6 +194,20 @@ fn is_known(context: &ContextIndex) -> bool {
         let name = e.path.rsplit(|b| *b == b'/').next().unwrap_or_default();
         !is_about_the_build(name)
     })
+}
+
+/// Whether the deepest folder of a path that is in the context is empty, so that nothing is known of it: a tree of which
+/// only names were given, or a submodule that nobody has fetched.
+fn is_hollow(context: &ContextIndex, path: &str) -> bool {
+    let mut folder = path;
+    while let Some((above, _)) = folder.rsplit_once('/') {
+        folder = above;
+        if context.entry(folder.as_bytes()).is_some_and(|e| e.is_dir()) {
+            let inside = format!("{folder}/");
+            return !context.entries().any(|e| e.path.starts_with(inside.as_bytes()));
+        }
+    }
+    false
 }
 
 /// The path in the context of a file in the image: a copy that names it counts before one of its folder.
@@ -248,6 +262,9 @@ fn present(context: &ContextIndex, path: &str) -> Vec<String> {
 fn needs_source(context: &ContextIndex, path: &str, install: &Install<'_>) -> bool {
     let Ok(Some(bytes)) = context.read(path.as_bytes(), LONGEST) else { return false };
     let text = String::from_utf8_lossy(&bytes);
+    if text.trim().is_empty() {
+        return false;
+    }
     let name = path.rsplit('/').next().unwrap_or(path);
     let line = |test: &dyn Fn(&str) -> bool| text.lines().map(str::trim).any(test);
     match name {
