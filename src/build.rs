@@ -14,3 +14,4 @@ pub mod state;
 mod mount;
 mod name;
 mod system;
+mod value;

@@ -83,6 +83,13 @@ impl ContextIndex {
         Ok(Self::over(root.to_path_buf(), ignore, exclude, tree))
     }
 
+    /// Whether Docker would take the ignore file of a context; nothing is walked.
+    pub fn check_ignore_file(root: &Path, dockerfile: Option<&Path>) -> Result<(), ContextError> {
+        let ignore = IgnoreFile::find(root, dockerfile)?;
+        ignore.as_ref().map(IgnoreFile::matcher).transpose()?;
+        Ok(())
+    }
+
     /// A context that is not on a disk.
     pub fn from_memory(entries: Vec<MemoryEntry>, ignore: Option<IgnoreFile>) -> Result<Self, ContextError> {
         let exclude = ignore.as_ref().map(IgnoreFile::matcher).transpose()?;

@@ -165,8 +165,22 @@ pub struct Edit {
     pub text: String,
 }
 
+/// Something that rules need and could not look at: they are silent there, or went by a guess.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unseen {
+    /// As the page of a rule says it in `needs`: `context`, `cargo`.
+    pub needs: &'static str,
+    /// The Dockerfile by the name under which it is shown.
+    pub path: String,
+    /// What is the matter, without full stop.
+    pub message: String,
+    /// What to do about it, if there is something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
 /// Why a file could not be looked at, or would stop a build.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// What kind of problem; the exit code follows from it.
     pub kind: ProblemKind,

@@ -18,7 +18,7 @@ pub use context::{ContextFormat, write_context};
 pub use human::Human;
 pub use page::write_page;
 
-use crate::finding::{Finding, Label, Problem, ProblemKind, Severity};
+use crate::finding::{Finding, Label, Problem, ProblemKind, Severity, Unseen};
 use crate::source::{Position, SourceFile};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -73,6 +73,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Files that could not be read or that BuildKit would refuse.
     pub problems: Vec<Problem>,
+    /// What rules could not look at.
+    pub unseen: Vec<Unseen>,
     /// Number of Dockerfiles that were looked at, the refused ones included.
     pub files: usize,
 }
@@ -171,6 +173,32 @@ impl Report {
             }
         }
         text
+    }
+
+    /// What rules could not look at, in a line; `None` if they saw everything.
+    pub fn unseen(&self) -> Option<String> {
+        let mut clauses: Vec<String> = Vec::new();
+        let mut seen: Vec<&str> = Vec::new();
+        for first in &self.unseen {
+            if seen.contains(&first.needs) {
+                continue;
+            }
+            seen.push(first.needs);
+            let mut files: Vec<&str> =
+                self.unseen.iter().filter(|u| u.needs == first.needs).map(|u| u.path.as_str()).collect();
+            files.dedup();
+            let what = match first.needs {
+                "cargo" => "the crates of",
+                _ => "the build context of",
+            };
+            let more = match files.len() {
+                0 | 1 => String::new(),
+                n => format!(" and {} more", n - 1),
+            };
+            let help = first.help.as_deref().map(|h| format!("; {h}")).unwrap_or_default();
+            clauses.push(format!("{what} {}{more} ({}{help})", first.path, first.message));
+        }
+        (!clauses.is_empty()).then(|| format!("not known for certain: {}", clauses.join("; ")))
     }
 
     /// Number of findings per rule, most first.

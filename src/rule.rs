@@ -53,11 +53,12 @@ mod work;
 
 pub use page::{Example, ExampleKind, Page, Section};
 
+use crate::build::lower::{BuildGraph, Op};
 use crate::build::model::{Action, BuildModel, is_below};
 use crate::cargo::Sources;
 use crate::cargo::timeline::{self, Timeline};
 use crate::context::{ContextError, ContextIndex};
-use crate::finding::{Finding, Label, Severity};
+use crate::finding::{Finding, Label, Problem, Severity, Unseen};
 use crate::image::Images;
 use crate::invoke::Invocation;
 use crate::source::{SourceFile, Span, nearest};
@@ -282,9 +283,9 @@ impl Linter {
         Self { rules, contexts: Contexts::default() }
     }
 
-    /// What the rules find in one Dockerfile that BuildKit would accept, without what its comments suppress, in the
-    /// order of the file.
-    pub fn check(&self, file: &SourceFile, document: &Document, invocation: &Invocation) -> Vec<Finding> {
+    /// What the rules find in one Dockerfile without errors of syntax, without what its comments suppress, in the order
+    /// of the file; and what stops BuildKit, or the rules, from looking further.
+    pub fn check(&self, file: &SourceFile, document: &Document, invocation: &Invocation) -> Linted {
         let graph = StageGraph::new(document, invocation);
         let images = Images::default();
         let model = BuildModel::new(&graph, invocation, &images);
@@ -305,7 +306,83 @@ impl Linter {
         }
         suppress::apply(&cx, &self.rules, &mut findings);
         findings.sort_by(|a, b| order(a).cmp(&order(b)));
-        findings
+        let context = cx.context_error();
+        let mut unseen = Vec::new();
+        if let Some(error) = context.as_ref().filter(|_| self.needs("context")) {
+            unseen.push(Unseen {
+                needs: "context",
+                path: file.name.clone(),
+                message: error.to_string(),
+                help: None,
+            });
+        }
+        let unread = cx.timeline.get().map(|t| t.unread.as_slice()).unwrap_or_default();
+        unseen.extend(unread.iter().map(|note| Unseen {
+            needs: "cargo",
+            path: file.name.clone(),
+            message: format!("`{}`: {}", note.path, note.message),
+            help: None,
+        }));
+        Linted { findings, problems: cx.refusals(), context, unseen }
+    }
+
+    /// Whether some rule needs more than the Dockerfile, as its page says.
+    pub fn needs(&self, what: &str) -> bool {
+        let says = |rule: &&Rule| {
+            page::front_matter(rule.page)
+                .any(|(key, value)| key == "needs" && value.split(',').any(|word| word.trim() == what))
+        };
+        self.rules.iter().any(says)
+    }
+}
+
+/// What came of one Dockerfile.
+#[derive(Debug, Default)]
+pub struct Linted {
+    /// In the order of the file.
+    pub findings: Vec<Finding>,
+    /// What BuildKit would refuse in the file, whatever build arguments are given, in the order of the file.
+    pub problems: Vec<Problem>,
+    /// Why the build context cannot be read or sent.
+    pub context: Option<ContextError>,
+    /// What rules could not look at.
+    pub unseen: Vec<Unseen>,
+}
+
+impl Cx<'_> {
+    /// What BuildKit would refuse in the stages and instructions. What another build argument or base image could cure
+    /// is left out.
+    fn refusals(&self) -> Vec<Problem> {
+        let stages = self.graph.refusals().filter(|e| !e.depends_on_args);
+        let stages = stages.map(|error| Problem::stage(self.file, error));
+        let model = self.model.errors().filter(|e| !e.depends_on_args);
+        let mut problems: Vec<Problem> =
+            stages.chain(model.map(|error| Problem::build(self.file, error))).collect();
+        problems.sort_by_key(|problem| problem.place.span);
+        // A trigger runs in several stages.
+        problems.dedup();
+        problems
+    }
+
+    /// Why the context cannot be read or sent, as far as this Dockerfile needs it. It is not walked for that.
+    fn context_error(&self) -> Option<ContextError> {
+        let index = match self.slot.get().and_then(|slot| slot.get()) {
+            None => {
+                let dockerfile = self.invocation.dockerfile.as_deref();
+                return ContextIndex::check_ignore_file(&self.invocation.context, dockerfile).err();
+            }
+            Some(Err(error)) => return Some(error.clone()),
+            Some(Ok(index)) => index,
+        };
+        index.problem()?;
+        // Something could not be sent: perhaps nobody asks for it.
+        let images = Images::default();
+        let graph = BuildGraph::new(self.model, &images);
+        let locals = graph.vertices.iter().filter_map(|vertex| match &vertex.op {
+            Op::Local(local) if local.folder.is_none() => Some(local),
+            _ => None,
+        });
+        locals.filter_map(|local| index.view(local.follow_paths.as_deref()).err()).next()
     }
 }
 

@@ -154,6 +154,9 @@ pub struct StageError {
     pub help: Option<String>,
     /// Whether build arguments that were not given could cure it, so that it is no error of the file.
     pub depends_on_args: bool,
+    /// Whether BuildKit comes across it only in a stage that the target needs (`dispatch` in
+    /// `dockerfile2llb/convert.go`); it meets the others while it reads the file.
+    pub only_if_built: bool,
 }
 
 impl<'a> StageGraph<'a> {
@@ -210,6 +213,14 @@ impl<'a> StageGraph<'a> {
         graph
     }
 
+    /// The errors for which BuildKit refuses this build.
+    pub fn refusals(&self) -> impl Iterator<Item = &StageError> {
+        self.errors.iter().filter(|error| {
+            let built = |stage: usize| self.stages.get(stage).is_none_or(|s| s.reachable);
+            !error.only_if_built || error.stage.is_none_or(built)
+        })
+    }
+
     /// What a `--from` value or the `from` of a mount means, whatever its case.
     pub fn resolve(&self, from: &str) -> Base {
         match from.parse::<usize>() {
@@ -236,7 +247,8 @@ impl<'a> StageGraph<'a> {
                                 span: default.span,
                                 message: e.to_string(),
                                 help: None,
-                                depends_on_args: true,
+                                depends_on_args: e.depends_on_values(),
+                                only_if_built: false,
                             });
                             None
                         }
@@ -270,7 +282,15 @@ impl<'a> StageGraph<'a> {
             _ => ("", instruction.span),
         };
         let mut fail = |span, message: String, help, depends_on_args| {
-            self.errors.push(StageError { stage: Some(index), span, message, help, depends_on_args });
+            let stage = Some(index);
+            self.errors.push(StageError {
+                stage,
+                span,
+                message,
+                help,
+                depends_on_args,
+                only_if_built: false,
+            });
         };
         let mut base_text = String::new();
         let mut base = Base::Unknown;
@@ -307,7 +327,7 @@ impl<'a> StageGraph<'a> {
                     );
                 }
             }
-            Err(e) => fail(base_span, e.to_string(), None, true),
+            Err(e) => fail(base_span, e.to_string(), None, e.depends_on_values()),
         }
         let flag = instruction.flag("platform");
         let mut platform = None;
@@ -320,7 +340,7 @@ impl<'a> StageGraph<'a> {
                         fail(flag.value_span, err.to_string(), None, open);
                     }
                 },
-                Err(e) => fail(flag.value_span, e.to_string(), None, true),
+                Err(e) => fail(flag.value_span, e.to_string(), None, e.depends_on_values()),
             }
         }
         let context = name.as_deref().and_then(|n| build_context(&build.contexts, n)).map(|(_, v)| v);
@@ -387,7 +407,9 @@ impl<'a> StageGraph<'a> {
     ) {
         let errors = &mut self.errors;
         let mut fail = |span, message: String, help: Option<String>| {
-            errors.push(StageError { stage: Some(stage), span, message, help, depends_on_args: false });
+            // Triggers are looked at where they run.
+            let (stage, only_if_built) = (Some(stage), onbuild);
+            errors.push(StageError { stage, span, message, help, depends_on_args: false, only_if_built });
         };
         match instruction.keyword {
             Keyword::Copy => {
@@ -519,6 +541,7 @@ impl<'a> StageGraph<'a> {
                     message,
                     help,
                     depends_on_args: false,
+                    only_if_built: !circle,
                 });
             }
         }
@@ -584,7 +607,14 @@ impl Use {
 
 impl StageError {
     fn file(message: String) -> Self {
-        StageError { stage: None, span: Span::default(), message, help: None, depends_on_args: false }
+        StageError {
+            stage: None,
+            span: Span::default(),
+            message,
+            help: None,
+            depends_on_args: false,
+            only_if_built: false,
+        }
     }
 }
 

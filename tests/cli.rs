@@ -124,7 +124,7 @@ fn one_line_each() {
 fn a_program_gets_everything() {
     let dir = tree(&[("Dockerfile", NOTED), ("b/Dockerfile", BROKEN)]);
     let ran = run(&dir, &["check", "--format", "json"]);
-    insta::assert_snapshot!(serde_json::to_string_pretty(&ran.json()).unwrap(), @r#"
+    insta::assert_snapshot!(serde_json::to_string_pretty(&ran.json()).unwrap(), @r##"
     {
       "errors": [
         {
@@ -152,6 +152,7 @@ fn a_program_gets_everything() {
           "stage": "0"
         }
       ],
+      "not_looked_at": [],
       "schema": "layerlint.check/1",
       "summary": {
         "files": 2,
@@ -162,7 +163,7 @@ fn a_program_gets_everything() {
         }
       }
     }
-    "#);
+    "##);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(4), ""));
 }
 

@@ -85,6 +85,10 @@ pub enum Op<'a> {
         checksum: Option<String>,
         /// keeps `.git`
         keep_git_dir: bool,
+        /// leaves submodules out
+        skip_submodules: bool,
+        /// takes the commit of the checksum without asking the repository
+        by_commit: bool,
     },
     /// files made or copied
     File(Vec<FileAction>),
@@ -282,6 +286,29 @@ pub struct Access {
     pub optional: bool,
 }
 
+impl Op<'_> {
+    /// Of a git checkout that can be told without asking the server: the commit, and the name under which BuildKit
+    /// keeps it (`resolveMetadata` and `CacheKey` in `source/git/source.go`).
+    pub fn git_commit(&self) -> Option<(&str, String)> {
+        let Op::Git { reference, checksum, keep_git_dir, by_commit, .. } = self else { return None };
+        let is_commit = |c: &&str| {
+            matches!(c.len(), 40 | 64) && c.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        if is_commit(&reference.as_str()) {
+            return Some((reference, reference.clone()));
+        }
+        let commit = checksum.as_deref().filter(is_commit)?;
+        let qualified = reference.starts_with("refs/heads/");
+        let name = match reference.as_str() {
+            "" if *by_commit => commit.to_owned(),
+            _ if *by_commit && !reference.starts_with("refs/") => format!("refs/heads/{reference}"),
+            _ => reference.clone(),
+        };
+        // With the git folder kept the full name counts, which only the server knows.
+        (!keep_git_dir || *by_commit || qualified).then_some((commit, name))
+    }
+}
+
 impl<'a> BuildGraph<'a> {
     /// Lowers the stages that the target needs.
     pub fn new(model: &BuildModel<'a>, images: &'a Images) -> Self {
@@ -438,16 +465,27 @@ impl<'a> Lower<'_, 'a> {
                     let image = known.or_else(|| self.images.get(reference));
                     let reference = crate::image::reference::Reference::parse(reference)
                         .map_or_else(|| reference.to_owned(), |r| r.tagged());
-                    return self.image(work, reference, image, format!("[context {name}] {value}"));
+                    let label = format!("[context {name}] {}", value.trim_start_matches("docker-image://"));
+                    return self.image(work, reference, image, label);
                 }
                 if value.starts_with("oci-layout://") {
                     let label = format!("[context {name}] OCI load from client");
                     return self.image(work, value.clone(), known, label);
                 }
-                if let Some(remote) = super::remote::classify(value) {
-                    let label = format!("[context {name}] {value}");
-                    let op = remote_op(value, remote, None, None);
-                    return Some(self.push(work, op, Vec::new(), label));
+                if let Some(Ok(remote)) = super::remote::classify(value) {
+                    let mut op = remote_op(value, remote, &mut None, &mut None);
+                    let label = match &mut op {
+                        // The file keeps no name of its own (`frontend/dockerui/namedcontext.go`).
+                        Op::Http { filename, .. } => {
+                            "context".clone_into(filename);
+                            format!("[context {name}] {value}")
+                        }
+                        _ => format!("[internal] load git source {value}"),
+                    };
+                    let unknown = unknown_remote(&op);
+                    let id = self.push(work, op, Vec::new(), label);
+                    self.vertices[id].unknown.extend(unknown);
+                    return Some(id);
                 }
                 let local = Local {
                     folder: Some(value.clone()),
@@ -520,7 +558,7 @@ impl<'a> Lower<'_, 'a> {
                 None => {
                     let to = self.graph.stages.get(*stage).map(|s| s.label()).unwrap_or_default();
                     let message = format!("stage `{to}` is not built yet here");
-                    self.errors.push(super::model::BuildError { span, message });
+                    self.errors.push(super::model::BuildError::plain(span, message));
                     None
                 }
             },
@@ -615,6 +653,8 @@ impl<'a> Lower<'_, 'a> {
         let mut kinds: Vec<(Option<VertexId>, CopyAction)> = Vec::new();
         let paths: Vec<String> = copy.paths().map(|(_, p)| p).collect();
         let mut tree: Option<Option<VertexId>> = None;
+        let mut checksum = Some(copy.checksum.clone()).filter(|c| !c.is_empty());
+        let mut keep_git_dir = copy.keep_git_dir;
         for source in &copy.sources {
             let common = CopyAction {
                 dest: dest.clone(),
@@ -660,11 +700,10 @@ impl<'a> Lower<'_, 'a> {
                 CopySource::Remote { text, remote, .. } => {
                     let src = match remote {
                         Remote::Http { filename } => format!("/{filename}"),
-                        Remote::Git { .. } => "/".to_owned(),
+                        Remote::Git(_) => "/".to_owned(),
                     };
                     let is_http = matches!(remote, Remote::Http { .. });
-                    let checksum = Some(copy.checksum.clone()).filter(|c| !c.is_empty());
-                    let op = remote_op(text, remote.clone(), checksum, copy.keep_git_dir);
+                    let op = remote_op(text, remote.clone(), &mut checksum, &mut keep_git_dir);
                     let unknown = unknown_remote(&op);
                     let id = self.push(work, op, Vec::new(), name.clone());
                     self.vertices[id].unknown.extend(unknown);
@@ -974,26 +1013,38 @@ fn clean_keeping_slash(path: &str) -> String {
     out
 }
 
-fn remote_op<'a>(text: &str, remote: Remote, checksum: Option<String>, keep_git_dir: Option<bool>) -> Op<'a> {
+/// `checksum` and `keep_git_dir` are what ADD states; what an address says counts for the sources behind it, too.
+fn remote_op<'a>(
+    text: &str,
+    remote: Remote,
+    checksum: &mut Option<String>,
+    keep_git_dir: &mut Option<bool>,
+) -> Op<'a> {
     match remote {
-        Remote::Http { filename } => Op::Http { url: text.to_owned(), filename, checksum },
-        Remote::Git { remote, reference, subdir, checksum: stated, keep_git_dir: wanted } => Op::Git {
-            remote,
-            reference,
-            subdir,
-            checksum: stated.or(checksum),
-            keep_git_dir: wanted.or(keep_git_dir).unwrap_or(false),
-        },
+        Remote::Http { filename } => Op::Http { url: text.to_owned(), filename, checksum: checksum.clone() },
+        Remote::Git(git) => {
+            *checksum = git.checksum.or_else(|| checksum.take());
+            *keep_git_dir = git.keep_git_dir.or(*keep_git_dir);
+            Op::Git {
+                remote: git.remote,
+                reference: git.reference,
+                subdir: git.subdir,
+                checksum: checksum.clone(),
+                keep_git_dir: keep_git_dir.unwrap_or(false),
+                skip_submodules: git.skip_submodules,
+                by_commit: git.by_commit,
+            }
+        }
     }
 }
 
 fn unknown_remote(op: &Op<'_>) -> Option<String> {
     match op {
         Op::Http { url, checksum: None, .. } => Some(format!("{url} (content and date)")),
-        Op::Git { remote, reference, checksum: None, .. } => {
-            let is_commit = reference.len() == 40 && reference.bytes().all(|b| b.is_ascii_hexdigit());
-            (!is_commit).then(|| format!("{remote} (commit of `{reference}`)"))
-        }
+        Op::Git { remote, reference, .. } if op.git_commit().is_none() => Some(match reference.as_str() {
+            "" => format!("{remote} (commit of the default branch)"),
+            reference => format!("{remote} (commit of `{reference}`)"),
+        }),
         _ => None,
     }
 }

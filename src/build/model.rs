@@ -4,13 +4,14 @@ use super::mount;
 use super::remote::{self, Remote};
 use super::state::State;
 use super::system;
+use super::value;
 use crate::image::{BaseImage, Images};
 use crate::invoke::Invocation;
 use crate::invoke::platform::Platform;
 use crate::source::Span;
 use crate::stage::{Base, Stage, StageGraph};
 use crate::syntax::shell::{self, Script};
-use crate::syntax::word::{Lexer, Variables as _};
+use crate::syntax::word::{ExpandError, Expanded, Lexer, Variables as _};
 use crate::syntax::{Args, Command, Flag, Heredoc, Instruction, Keyword, TransferSource, Word};
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -50,6 +51,25 @@ pub struct BuildError {
     pub span: Span,
     /// What is wrong, without full stop.
     pub message: String,
+    /// Whether other build arguments, or variables of a base image, could cure it, so that it is no error of the file.
+    pub depends_on_args: bool,
+}
+
+impl BuildError {
+    /// About a value that was made of `written`.
+    pub(super) fn of_value(span: Span, message: impl Into<String>, written: &str) -> Self {
+        Self { span, message: message.into(), depends_on_args: written.contains('$') }
+    }
+
+    /// About something that no variable changes.
+    pub(super) fn plain(span: Span, message: impl Into<String>) -> Self {
+        Self { span, message: message.into(), depends_on_args: false }
+    }
+
+    /// About words that cannot be expanded.
+    pub(super) fn expansion(span: Span, error: &ExpandError) -> Self {
+        Self { span, message: error.to_string(), depends_on_args: error.depends_on_values() }
+    }
 }
 
 /// One instruction in its place.
@@ -554,15 +574,69 @@ impl<'a> Walk<'_, 'a> {
         self.lexer
             .expand(&word.text, self.state.as_ref())
             .map(|e| e.text)
-            .map_err(|e| BuildError { span: word.span, message: e.to_string() })
+            .map_err(|e| BuildError::expansion(word.span, &e))
     }
 
-    fn expand_flag(&self, instruction: &Instruction, name: &str) -> Result<String, BuildError> {
+    /// The value of a flag, expanded; empty without it. `judge` says what is wrong with it.
+    fn expand_flag(
+        &self,
+        instruction: &Instruction,
+        name: &str,
+        judge: impl Fn(&str) -> Result<(), String>,
+    ) -> Result<String, BuildError> {
         let Some(flag) = instruction.flag(name) else { return Ok(String::new()) };
-        self.lexer
-            .expand(flag.value(), self.state.as_ref())
-            .map(|e| e.text)
-            .map_err(|e| BuildError { span: flag.value_span, message: e.to_string() })
+        let expanded = self.lexer.expand(flag.value(), self.state.as_ref());
+        let expanded = expanded.map_err(|e| BuildError::expansion(flag.value_span, &e))?;
+        if !expanded.text.is_empty() && self.is_known(&expanded) {
+            judge(&expanded.text).map_err(|e| BuildError::of_value(flag.value_span, e, flag.value()))?;
+        }
+        Ok(expanded.text)
+    }
+
+    /// Whether no variable in it may come from a base image that is not known.
+    fn is_known(&self, expanded: &Expanded) -> bool {
+        expanded.unset.is_empty() || !self.state.unknown.env
+    }
+
+    /// Expands the words of an instruction that is configuration only, and judges its values as BuildKit does.
+    fn config(&self, instruction: &Instruction) -> Result<(), BuildError> {
+        match (&instruction.args, instruction.keyword) {
+            (Args::Pairs { pairs, .. }, _) => {
+                for word in pairs.iter().flat_map(|p| std::iter::once(&p.key).chain(&p.value)) {
+                    self.expand(word)?;
+                }
+            }
+            (Args::Text(word), Keyword::Stopsignal) => {
+                let text = self.lexer.expand(&word.text, self.state.as_ref());
+                let text = text.map_err(|e| BuildError::expansion(word.span, &e))?;
+                if self.is_known(&text) {
+                    value::signal(&text.text).map_err(|e| BuildError::of_value(word.span, e, &word.text))?;
+                }
+            }
+            (Args::Words(words), Keyword::Expose) => {
+                for word in words {
+                    // Variables that are not set leave no word behind.
+                    let ports = self.lexer.words(&word.text, self.state.as_ref());
+                    let ports = ports.map_err(|e| BuildError::expansion(word.span, &e))?;
+                    let whole = self.lexer.expand(&word.text, self.state.as_ref());
+                    if whole.is_ok_and(|e| self.is_known(&e)) {
+                        let wrong = ports.iter().find_map(|port| value::port(port).err());
+                        wrong.map_or(Ok(()), |e| Err(BuildError::of_value(word.span, e, &word.text)))?;
+                    }
+                }
+            }
+            (Args::Words(words), Keyword::Volume) => {
+                for word in words {
+                    let text = self.lexer.expand(&word.text, self.state.as_ref());
+                    let text = text.map_err(|e| BuildError::expansion(word.span, &e))?;
+                    if text.text.is_empty() && self.is_known(&text) {
+                        return Err(BuildError::of_value(word.span, "a volume has no name", &word.text));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     fn action(&mut self, instruction: &'a Instruction) -> Result<Action<'a>, BuildError> {
@@ -595,7 +669,7 @@ impl<'a> Walk<'_, 'a> {
                 let os = &self.state.platform.os;
                 let text = self.expand(word)?;
                 let path = system::normalize(&self.state.cwd, &text, os, false)
-                    .map_err(|e| BuildError { span: word.span, message: e.to_string() })?;
+                    .map_err(|e| BuildError::of_value(word.span, e.to_string(), &word.text))?;
                 let absolute = text.starts_with('/') || os == "windows";
                 if absolute {
                     Arc::make_mut(&mut self.state).unknown.cwd = false;
@@ -606,7 +680,7 @@ impl<'a> Walk<'_, 'a> {
             }
             (Args::Text(word), Keyword::User) => Ok(Action::User(self.expand(word)?)),
             (Args::Invalid, _) => Ok(Action::Invalid),
-            _ => Ok(Action::Config),
+            _ => self.config(instruction).map(|()| Action::Config),
         }
     }
 
@@ -681,26 +755,29 @@ impl<'a> Walk<'_, 'a> {
         dest: &'a Word,
     ) -> Result<Action<'a>, BuildError> {
         let os = self.state.platform.os.clone();
-        let at = |span: Span| move |e: system::PathError| BuildError { span, message: e.to_string() };
+        let at = |word: &'a Word| {
+            move |e: system::PathError| BuildError::of_value(word.span, e.to_string(), &word.text)
+        };
         let parents = instruction.flag("parents").is_some_and(Flag::is_true);
         let text = self.expand(dest)?;
         let written = if matches!(text.as_str(), "" | ".") { "./" } else { text.as_str() };
-        let dest_path = system::normalize(&self.state.cwd, written, &os, true).map_err(at(dest.span))?;
+        let dest_path = system::normalize(&self.state.cwd, written, &os, true).map_err(at(dest))?;
         let mut sources = Vec::new();
         let mut heredocs = Vec::new();
         for source in words {
             match source {
                 TransferSource::Path(word) => {
                     let text = self.expand(word)?;
-                    if let Some(remote) = remote::classify(&text).filter(|_| is_add) {
+                    if let Some(remote) = remote::classify(&text) {
+                        let remote = remote.map_err(|e| BuildError::of_value(word.span, e, &word.text))?;
+                        if !is_add {
+                            let message = format!(
+                                "COPY takes files of the context or a stage; `{text}` is a place elsewhere: use ADD"
+                            );
+                            return Err(BuildError::of_value(word.span, message, &word.text));
+                        }
                         sources.push(CopySource::Remote { word, text, remote });
                         continue;
-                    }
-                    if remote::classify(&text).is_some() {
-                        let message = format!(
-                            "COPY takes files of the context or a stage; `{text}` is a place elsewhere: use ADD"
-                        );
-                        return Err(BuildError { span: word.span, message });
                     }
                     let (folder, pattern) = match text.split_once("/./").filter(|_| parents) {
                         Some((folder, pattern)) => (folder.to_owned(), Some(pattern.to_owned())),
@@ -710,11 +787,11 @@ impl<'a> Walk<'_, 'a> {
                     let normal = |p: &str| {
                         system::normalize("/", p, &os, false)
                             .map(|p| crate::context::path::clean_str(&p))
-                            .map_err(at(word.span))
+                            .map_err(at(word))
                     };
                     let path = normal(&folder)?;
                     let parents_pattern = match pattern {
-                        Some(p) => Some(system::normalize("/", &p, &os, false).map_err(at(word.span))?),
+                        Some(p) => Some(system::normalize("/", &p, &os, false).map_err(at(word))?),
                         None => None,
                     };
                     let parents_pattern =
@@ -734,7 +811,7 @@ impl<'a> Walk<'_, 'a> {
                         let lexer = Lexer { skip_quotes: true, ..Lexer::new('\\') };
                         lexer
                             .expand(&raw, self.state.as_ref())
-                            .map_err(|e| BuildError { span: heredoc.body_span, message: e.to_string() })?
+                            .map_err(|e| BuildError::expansion(heredoc.body_span, &e))?
                             .text
                     } else {
                         raw
@@ -743,7 +820,12 @@ impl<'a> Walk<'_, 'a> {
                 }
             }
         }
+        let paths = sources.len();
         sources.append(&mut heredocs);
+        let any = |_: &str| Ok(());
+        let checksum = self.expand_flag(instruction, "checksum", any)?;
+        let keep_git_dir = instruction.flag("keep-git-dir").map(Flag::is_true);
+        self.judge_remotes(instruction, &sources, paths, &checksum, keep_git_dir)?;
         let from = instruction.flag("from").map(Flag::value).filter(|v| !v.is_empty());
         Ok(Action::Copy(Box::new(Copy {
             is_add,
@@ -751,15 +833,81 @@ impl<'a> Walk<'_, 'a> {
             dest: dest_path,
             dest_word: dest,
             from: from.map(|f| self.model.graph.resolve(f)),
-            chown: self.expand_flag(instruction, "chown")?,
-            chmod: self.expand_flag(instruction, "chmod")?,
+            chown: self.expand_flag(instruction, "chown", any)?,
+            chmod: self.expand_flag(instruction, "chmod", value::mode)?,
             link: instruction.flag("link").is_some_and(Flag::is_true),
             parents,
             exclude: instruction.flags_named("exclude").map(|f| f.value().to_owned()).collect(),
-            checksum: self.expand_flag(instruction, "checksum")?,
-            keep_git_dir: instruction.flag("keep-git-dir").map(Flag::is_true),
+            checksum,
+            keep_git_dir,
             unpack: instruction.flag("unpack").map(Flag::is_true),
         })))
+    }
+}
+
+impl Walk<'_, '_> {
+    /// Judges what ADD says of downloads: a checksum is for a single one, and may not contradict the address. The first
+    /// `paths` of the sources are no heredocs.
+    fn judge_remotes(
+        &self,
+        instruction: &Instruction,
+        sources: &[CopySource<'_>],
+        paths: usize,
+        checksum: &str,
+        keep_git_dir: Option<bool>,
+    ) -> Result<(), BuildError> {
+        let flag = instruction.flag("checksum").filter(|_| !checksum.is_empty());
+        if let Some(flag) = flag {
+            let wrong = if paths != 1 {
+                Some("`--checksum` is for a single source")
+            } else if !matches!(sources.first(), Some(CopySource::Remote { .. })) {
+                Some("`--checksum` is for downloads over http and for git repositories")
+            } else {
+                None
+            };
+            if let Some(message) = wrong {
+                return Err(BuildError::of_value(
+                    flag.value_span,
+                    message,
+                    &String::from_utf8_lossy(&instruction.rest.bytes),
+                ));
+            }
+        }
+        let mut checksum = checksum.to_owned();
+        let mut keep = keep_git_dir;
+        for source in sources {
+            let CopySource::Remote { word, remote, .. } = source else { continue };
+            let written = format!("{}{}", word.text, flag.map(Flag::value).unwrap_or_default());
+            let fail = |message: String| Err(BuildError::of_value(word.span, message, &written));
+            match remote {
+                Remote::Http { .. } if !checksum.is_empty() => {
+                    if let Err(message) = value::digest(&checksum) {
+                        return fail(message);
+                    }
+                }
+                Remote::Http { .. } => {}
+                Remote::Git(git) => {
+                    if let (Some(a), Some(b)) = (keep, git.keep_git_dir)
+                        && a != b
+                    {
+                        return fail(
+                            "`keep-git-dir` of the address contradicts what was said before".to_owned(),
+                        );
+                    }
+                    keep = git.keep_git_dir.or(keep);
+                    match &git.checksum {
+                        Some(stated) if !checksum.is_empty() && *stated != checksum => {
+                            return fail(format!(
+                                "the address has the checksum `{stated}`, and not `{checksum}`"
+                            ));
+                        }
+                        Some(stated) => checksum.clone_from(stated),
+                        None => {}
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 

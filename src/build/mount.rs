@@ -37,7 +37,8 @@ pub(super) fn mount<'a>(
     };
     let mut read_only = None;
     for field in &fields.fields {
-        let fail = |message: String| Err(BuildError { span: field.span, message });
+        let written = field.value.as_deref().unwrap_or_default();
+        let fail = |message: String| Err(BuildError::of_value(field.span, message, written));
         let key = field.key.as_str();
         let Some(written) = &field.value else {
             match key {
@@ -51,20 +52,20 @@ pub(super) fn mount<'a>(
         };
         let value = match lexer.expand(written, state) {
             Ok(e) => e.text,
-            Err(e) => return fail(e.to_string()),
+            Err(e) => return Err(BuildError::expansion(field.span, &e)),
         };
         let boolean = || match value.as_str() {
             "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
             "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-            _ => Err(BuildError {
-                span: field.span,
-                message: format!("`{key}` is true or false, not `{value}`"),
-            }),
+            _ => Err(BuildError::of_value(
+                field.span,
+                format!("`{key}` is true or false, not `{value}`"),
+                written,
+            )),
         };
         let number = |radix| {
-            u32::from_str_radix(&value, radix).map_err(|_| BuildError {
-                span: field.span,
-                message: format!("`{value}` is no number for `{key}`"),
+            u32::from_str_radix(&value, radix).map_err(|_| {
+                BuildError::of_value(field.span, format!("`{value}` is no number for `{key}`"), written)
             })
         };
         match key {
@@ -112,7 +113,7 @@ fn finish(
     graph: &StageGraph<'_>,
 ) -> Result<(), BuildError> {
     let kind = out.kind;
-    let fail = |message: String| Err(BuildError { span: out.flag.span, message });
+    let fail = |message: String| Err(BuildError::of_value(out.flag.span, message, out.flag.value()));
     let owned = matches!(kind, MountKind::Secret | MountKind::Ssh | MountKind::Cache);
     for (key, given) in [("mode", out.mode), ("uid", out.uid), ("gid", out.gid)] {
         if given.is_some() && !owned {

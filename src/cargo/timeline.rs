@@ -16,7 +16,7 @@ use unit::{Compiled, Key, Record, Unit, Verdict, compiled, exact_units, guessed_
 
 use super::command::{CargoCommand, Mode, Verb};
 use super::find::{Find, FindAction};
-use super::workspace::{Sources, TargetKind, Workspace};
+use super::workspace::{self, Sources, TargetKind, Workspace};
 use crate::build::mapping::{Covers, Mapping, covers};
 use crate::build::model::{Action, BuildModel, Copy, CopySource, MountKind, Run, Step, is_below};
 use crate::build::process::{PathValue, Process, processes};
@@ -36,6 +36,8 @@ pub struct Timeline {
     pub stale: Vec<StaleBuild>,
     /// Builds into a cache mount that may take what an earlier build left there for the result of these sources.
     pub mounted: Vec<MountedBuild>,
+    /// Manifests that could not be read, so that crates may be missing; by path.
+    pub unread: Vec<workspace::Note>,
 }
 
 /// A crate in an image.
@@ -175,6 +177,11 @@ pub fn follow(model: &BuildModel<'_>, sources: Option<&Sources<'_>>) -> Timeline
         }
         follower.ends.push(state);
     }
+    let spaces = follower.workspaces.values().flatten();
+    let unread = &mut follower.out.unread;
+    unread.extend(spaces.flat_map(|space| space.notes.iter().cloned()));
+    unread.sort_by(|a, b| (&a.path, &a.message).cmp(&(&b.path, &b.message)));
+    unread.dedup();
     follower.out
 }
 
@@ -685,6 +692,9 @@ impl Follower<'_> {
             return known.clone();
         }
         let found = self.sources.and_then(|s| Workspace::containing(s, package)).map(Rc::new);
+        if let (None, Some(sources)) = (&found, self.sources) {
+            self.out.unread.extend(Workspace::unread(sources, package));
+        }
         self.workspaces.insert(package.to_owned(), found.clone());
         found
     }

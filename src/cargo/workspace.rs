@@ -198,6 +198,12 @@ impl Workspace {
         Self::read(sources, dir)
     }
 
+    /// What is wrong with the manifest in a directory, if there is one.
+    pub(super) fn unread(sources: &Sources<'_>, dir: &str) -> Option<Note> {
+        let message = read(sources, dir)?.err()?;
+        Some(Note { path: below(dir, "Cargo.toml"), message })
+    }
+
     /// The workspace whose root manifest is in a directory of the context; `None` if there is no such manifest or it
     /// cannot be read.
     pub fn read(sources: &Sources<'_>, root: &str) -> Option<Self> {

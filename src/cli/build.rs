@@ -10,7 +10,7 @@ use crate::invoke::Invocation;
 use crate::invoke::platform::Platform;
 use crate::key::plan::{Contexts, Detail, KeyPlan};
 use crate::source::{SourceFile, reason, shown};
-use crate::stage::{StageError, StageGraph};
+use crate::stage::StageGraph;
 use crate::syntax::{self, Document};
 use clap::{Arg, ArgAction};
 use std::io::Read;
@@ -238,11 +238,8 @@ impl BuildArgs {
 impl Build {
     /// Fails if BuildKit would refuse the stages as this build asks for them.
     pub fn accept(&self, stages: &StageGraph<'_>) -> Result<(), CliError> {
-        let counts = |error: &&StageError| {
-            error.stage.and_then(|s| stages.stages.get(s)).is_none_or(|stage| stage.reachable)
-        };
         let problems: Vec<Problem> =
-            stages.errors.iter().filter(counts).map(|error| Problem::stage(&self.file, error)).collect();
+            stages.refusals().map(|error| Problem::stage(&self.file, error)).collect();
         if problems.is_empty() {
             return Ok(());
         }

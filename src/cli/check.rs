@@ -1,8 +1,8 @@
 //! `layerlint check`: finds Dockerfiles, lints them in parallel, reports in one order.
 
 use super::{CliError, Console, Exit, build, rules};
-use crate::finding::{Finding, Problem, Severity};
-use crate::invoke::{Invocation, choose_context, context_candidates};
+use crate::finding::{Finding, Problem, Severity, Unseen};
+use crate::invoke::{Invocation, choose_context, context_candidates, literal_sources};
 use crate::report::{self, Report, Sources};
 use crate::rule::{ALL, Linter, Rule};
 use crate::source::{
@@ -104,6 +104,7 @@ struct Outcome {
     file: Option<Arc<SourceFile>>,
     findings: Vec<Finding>,
     problems: Vec<Problem>,
+    unseen: Vec<Unseen>,
 }
 
 pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> {
@@ -116,8 +117,15 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
     let outcomes = in_parallel(targets, |target| lint(target, args, &linter));
     let sources = Sources::default();
     let mut findings = Vec::new();
+    let mut unseen = Vec::new();
     for outcome in outcomes {
-        problems.extend(outcome.problems);
+        // Dockerfiles that are built in one context share what is wrong with it.
+        for problem in outcome.problems {
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+        unseen.extend(outcome.unseen);
         findings.extend(outcome.findings);
         if let Some(file) = outcome.file {
             sources.add(file);
@@ -129,7 +137,7 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
         Level::Info => Severity::Info,
     };
     findings.retain(|finding| finding.severity >= lowest);
-    let report = Report { findings, problems, files };
+    let report = Report { findings, problems, unseen, files };
     write(args, console, &report, &sources)?;
     Ok(exit(args, &report))
 }
@@ -237,6 +245,18 @@ fn context_of(path: &Path, document: &Document, limit: &Path) -> PathBuf {
     choose_context(document, &candidates, exists).map_or(folder, PathBuf::as_path).to_path_buf()
 }
 
+/// Says so if the folder that is taken for the build context has not what the Dockerfile copies.
+fn guess(file: &SourceFile, document: &Document, context: &Path) -> Option<Unseen> {
+    let sources = literal_sources(document);
+    let missing = sources.iter().find(|source| context.join(source).symlink_metadata().is_err())?;
+    Some(Unseen {
+        needs: "context",
+        path: file.name.clone(),
+        message: format!("no folder at or above it has `{missing}`"),
+        help: Some("name the folder with --context".to_owned()),
+    })
+}
+
 fn lint(target: Target, args: &Args, linter: &Linter) -> Outcome {
     let file = match target.file {
         Some(file) => file,
@@ -253,8 +273,20 @@ fn lint(target: Target, args: &Args, linter: &Linter) -> Outcome {
     if document.errors.is_empty() {
         let context = args.context.clone();
         let context = context.unwrap_or_else(|| context_of(&target.path, &document, &target.limit));
+        let guess = args.context.is_none().then(|| guess(&file, &document, &context)).flatten();
         let invocation = Invocation { dockerfile: Some(target.path), context, ..Invocation::default() };
-        outcome.findings = linter.check(&file, &document, &invocation);
+        let linted = linter.check(&file, &document, &invocation);
+        outcome.findings = linted.findings;
+        outcome.problems = linted.problems;
+        outcome.unseen = linted.unseen;
+        match guess {
+            // What is wrong with another folder is no business of this Dockerfile.
+            Some(guess) => {
+                outcome.unseen.retain(|unseen| unseen.needs != guess.needs);
+                outcome.unseen.extend(Some(guess).filter(|guess| linter.needs(guess.needs)));
+            }
+            None => outcome.problems.extend(linted.context.iter().map(Problem::context)),
+        }
     } else {
         outcome.problems = document.errors.iter().map(|error| Problem::refused(&file, error)).collect();
     }
@@ -315,6 +347,9 @@ fn write(args: &Args, console: &mut Console, report: &Report, sources: &Sources)
         let paths: Vec<String> = args.paths.iter().map(|p| format!("`{}`", shown(p))).collect();
         writeln!(console.err, "nothing to lint: no Dockerfile found in {}", paths.join(", "))?;
     } else if chosen == Format::Human {
+        if let Some(unseen) = report.unseen() {
+            writeln!(console.err, "{unseen}")?;
+        }
         writeln!(console.err, "{}", report.summary())?;
     }
     Ok(())

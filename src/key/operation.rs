@@ -45,19 +45,14 @@ fn http_key(filename: &str, checksum: &str) -> String {
         .finish()
 }
 
-/// The commit, if the reference names one in full.
+/// `COMMIT[.git#NAME][:FOLDER][(skip-submodules)]`, if the commit is known.
 fn git_key(op: &Op<'_>) -> Option<String> {
-    let Op::Git { reference, subdir, checksum, keep_git_dir, .. } = op else { return None };
-    let is_commit = |c: &&String| c.len() == 40 && c.bytes().all(|b| b.is_ascii_hexdigit());
-    let commit = checksum.as_ref().filter(is_commit).or(Some(reference).filter(is_commit))?;
-    // With the git folder kept, the full name of the branch or tag counts, which only the server knows.
-    if *keep_git_dir && reference != commit {
-        return None;
-    }
-    let kept = if *keep_git_dir { ".git" } else { "" };
-    let folder = subdir.trim_matches('/');
-    let folder = if folder.is_empty() { String::new() } else { format!(":{folder}") };
-    Some(format!("{commit}{kept}{folder}"))
+    let Op::Git { subdir, keep_git_dir, skip_submodules, .. } = op else { return None };
+    let (commit, name) = op.git_commit()?;
+    let kept = if *keep_git_dir { format!(".git#{name}") } else { String::new() };
+    let folder = if subdir.is_empty() { String::new() } else { format!(":{subdir}") };
+    let without = if *skip_submodules { "(skip-submodules)" } else { "" };
+    Some(format!("{commit}{kept}{folder}{without}"))
 }
 
 fn image_maps(image: &BaseImage, platform: &Platform) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! `layerlint.check/1`.
 
 use super::{Report, Sources};
-use crate::finding::{Finding, Label, Problem, Safety, Severity};
+use crate::finding::{Finding, Label, Problem, Safety, Severity, Unseen};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -10,6 +10,8 @@ struct Document<'a> {
     schema: &'static str,
     findings: Vec<Item<'a>>,
     errors: Vec<Failure<'a>>,
+    /// What rules could not look at.
+    not_looked_at: &'a [Unseen],
     summary: Summary,
 }
 
@@ -103,6 +105,7 @@ pub(super) fn write(out: &mut impl Write, report: &Report, sources: &Sources) ->
         schema: "layerlint.check/1",
         findings: report.findings.iter().map(|f| item(f, &place)).collect(),
         errors: report.problems.iter().map(|p| failure(p, &place)).collect(),
+        not_looked_at: &report.unseen,
         summary: Summary {
             files: report.files,
             findings: Counts {

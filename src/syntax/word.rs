@@ -58,6 +58,13 @@ pub enum ExpandError {
     TooDeep,
 }
 
+impl ExpandError {
+    /// Whether other values of variables could cure it; all other errors are in the words themselves.
+    pub fn depends_on_values(&self) -> bool {
+        matches!(self, ExpandError::Required(..) | ExpandError::TooDeep)
+    }
+}
+
 /// Nesting of `${a:-${b:-…}}` that is followed; BuildKit has no limit, a person never comes near.
 pub const DEPTH: usize = 200;
 
