@@ -3,6 +3,7 @@
 mod build;
 mod cache;
 mod check;
+mod configuration;
 mod console;
 mod context;
 mod error;

@@ -199,6 +199,8 @@ pub enum ProblemKind {
     Unreadable,
     /// Something BuildKit refuses: exit 4.
     Refused,
+    /// A mistake in the configuration: exit 2.
+    Configuration,
 }
 
 impl ProblemKind {
@@ -207,6 +209,7 @@ impl ProblemKind {
         match self {
             ProblemKind::Unreadable => "unreadable",
             ProblemKind::Refused => "refused",
+            ProblemKind::Configuration => "configuration",
         }
     }
 }

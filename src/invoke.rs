@@ -3,7 +3,7 @@
 pub mod platform;
 mod root;
 
-pub use root::{choose_context, context_candidates, literal_sources};
+pub use root::{choose_context, context_candidates, literal_sources, without_dots};
 
 use std::path::PathBuf;
 

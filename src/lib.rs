@@ -17,6 +17,7 @@
 pub mod build;
 pub mod cargo;
 pub mod cli;
+pub mod config;
 pub mod context;
 pub mod evidence;
 pub mod finding;

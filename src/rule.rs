@@ -38,6 +38,7 @@ mod rust;
 mod rust_dummy_build_stale;
 mod rust_partial_touch;
 mod secret_not_in_key;
+mod settings;
 mod source_before_deps;
 mod stamp_frozen;
 mod suppress;
@@ -52,6 +53,7 @@ mod words;
 mod work;
 
 pub use page::{Example, ExampleKind, Page, Section};
+pub use settings::{Date, OPTIONS, OptionName, OptionOf, Options, Settings, globs};
 
 use crate::build::lower::{BuildGraph, Op};
 use crate::build::model::{Action, BuildModel, is_below};
@@ -107,6 +109,7 @@ pub const ALL: &[&Rule] = &[
 ];
 
 /// One rule.
+#[derive(Debug)]
 pub struct Rule {
     /// What is wrong, in kebab-case; readable after "ignore".
     pub name: &'static str,
@@ -152,6 +155,8 @@ pub struct Cx<'a> {
     pub graph: &'a StageGraph<'a>,
     /// Every instruction with its words expanded and the state it sees.
     pub model: &'a BuildModel<'a>,
+    /// Which rules run, and their options.
+    pub settings: &'a Settings,
     contexts: &'a Contexts,
     slot: OnceLock<Slot>,
     timeline: OnceLock<Timeline>,
@@ -271,21 +276,22 @@ impl Finding {
     }
 }
 
-/// The rules of one run. It can be shared between threads.
+/// What the Dockerfiles of one run share: their build contexts. It can be shared between threads.
+#[derive(Default)]
 pub struct Linter {
-    rules: Vec<&'static Rule>,
     contexts: Contexts,
 }
 
 impl Linter {
-    /// With these rules.
-    pub fn new(rules: Vec<&'static Rule>) -> Self {
-        Self { rules, contexts: Contexts::default() }
-    }
-
     /// What the rules find in one Dockerfile without errors of syntax, without what its comments suppress, in the order
     /// of the file; and what stops BuildKit, or the rules, from looking further.
-    pub fn check(&self, file: &SourceFile, document: &Document, invocation: &Invocation) -> Linted {
+    pub fn check(
+        &self,
+        settings: &Settings,
+        file: &SourceFile,
+        document: &Document,
+        invocation: &Invocation,
+    ) -> Linted {
         let graph = StageGraph::new(document, invocation);
         let images = Images::default();
         let model = BuildModel::new(&graph, invocation, &images);
@@ -296,19 +302,25 @@ impl Linter {
             invocation,
             graph: &graph,
             model: &model,
+            settings,
             contexts,
             slot: OnceLock::new(),
             timeline: OnceLock::new(),
         };
         let mut findings = Vec::new();
-        for rule in &self.rules {
+        for rule in &settings.rules {
             (rule.check)(&cx, &mut findings);
         }
-        suppress::apply(&cx, &self.rules, &mut findings);
+        suppress::apply(&cx, &mut findings);
+        for finding in &mut findings {
+            if let Some(severity) = settings.severities.get(finding.rule) {
+                finding.severity = *severity;
+            }
+        }
         findings.sort_by(|a, b| order(a).cmp(&order(b)));
         let context = cx.context_error();
         let mut unseen = Vec::new();
-        if let Some(error) = context.as_ref().filter(|_| self.needs("context")) {
+        if let Some(error) = context.as_ref().filter(|_| settings.needs("context")) {
             unseen.push(Unseen {
                 needs: "context",
                 path: file.name.clone(),
@@ -324,15 +336,6 @@ impl Linter {
             help: None,
         }));
         Linted { findings, problems: cx.refusals(), context, unseen }
-    }
-
-    /// Whether some rule needs more than the Dockerfile, as its page says.
-    pub fn needs(&self, what: &str) -> bool {
-        let says = |rule: &&Rule| {
-            page::front_matter(rule.page)
-                .any(|(key, value)| key == "needs" && value.split(',').any(|word| word.trim() == what))
-        };
-        self.rules.iter().any(says)
     }
 }
 

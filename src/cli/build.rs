@@ -1,6 +1,7 @@
 //! A build as `docker buildx build` takes it: the flags, and finding the Dockerfile.
 
 use super::CliError;
+use super::configuration::ConfigArgs;
 use crate::build::lower::BuildGraph;
 use crate::build::model::BuildModel;
 use crate::context::{ContextError, ContextIndex};
@@ -66,6 +67,8 @@ pub struct BuildArgs {
     /// The network of every RUN: default, none or host
     #[arg(long, value_name = "MODE")]
     network: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
     #[command(flatten)]
     _ignored: Ignored,
 }
@@ -217,6 +220,17 @@ impl BuildArgs {
         self.load_in(None)
     }
 
+    /// Adds the base images of the configuration that counts for the Dockerfile; those of the command line come last,
+    /// so that they count.
+    fn add_images(&self, invocation: &mut Invocation, file: &SourceFile) -> Result<(), CliError> {
+        let stdin = invocation.dockerfile.as_deref() == Some(Path::new("-"));
+        let folder = if stdin { Some(invocation.context.as_path()) } else { file.path.parent() };
+        let Some(config) = self.config.open()?.of(folder.unwrap_or(Path::new("")))? else { return Ok(()) };
+        let given = std::mem::take(&mut invocation.images);
+        invocation.images = config.images.iter().cloned().chain(given).collect();
+        Ok(())
+    }
+
     /// The same build in another context directory. A Dockerfile that lies in the context is taken from there.
     pub fn load_in(&self, context: Option<&Path>) -> Result<Build, CliError> {
         let mut invocation = self.invocation();
@@ -231,6 +245,7 @@ impl BuildArgs {
         }
         check_context(&invocation.context)?;
         let file = read_dockerfile(&invocation)?;
+        self.add_images(&mut invocation, &file)?;
         Build::new(invocation, file)
     }
 }

@@ -1,10 +1,12 @@
 //! `layerlint check`: finds Dockerfiles, lints them in parallel, reports in one order.
 
+use super::configuration::{ConfigArgs, today};
 use super::{CliError, Console, Exit, build, rules};
+use crate::config::{self, Config};
 use crate::finding::{Finding, Problem, Severity, Unseen};
 use crate::invoke::{Invocation, choose_context, context_candidates, literal_sources};
 use crate::report::{self, Report, Sources};
-use crate::rule::{ALL, Linter, Rule};
+use crate::rule::{ALL, Linter, Rule, Settings};
 use crate::source::{
     ReadError, SourceFile, dockerfiles_below, is_dockerfile_name, is_ignore_file_name, shown,
 };
@@ -22,7 +24,9 @@ use std::sync::Arc;
     layerlint check - --stdin-filename app/Dockerfile < app/Dockerfile\n\n\
     A comment `# layerlint ignore=RULE reason=\"…\"` above an instruction silences a rule there, above FROM for the \
     whole stage; `# layerlint global ignore=RULE` at the top of the file for the whole file.\n\n\
-    Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 usage or unreadable input, 3 no Dockerfile found, \
+    layerlint.toml beside a Dockerfile or above it chooses rules, severities, options and builds; the README and \
+    layerlint.schema.json tell what it may hold.\n\n\
+    Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 usage, configuration or unreadable input, 3 no Dockerfile found, \
     4 a Dockerfile that BuildKit would refuse.")]
 pub(super) struct Args {
     /// Dockerfiles, and directories to search for them (an ignore file stands for the Dockerfiles that use it); `-`
@@ -48,15 +52,17 @@ pub(super) struct Args {
     /// Not these rules
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     ignore: Vec<String>,
-    /// Show nothing less severe
-    #[arg(long, value_name = "SEVERITY", default_value = "info")]
-    min_severity: Level,
-    /// Exit with 1 from this severity on
-    #[arg(long, value_name = "SEVERITY", default_value = "warning")]
-    fail_on: Threshold,
-    /// Read no configuration file
+    /// Show nothing less severe [default: info]
+    #[arg(long, value_name = "SEVERITY")]
+    min_severity: Option<Level>,
+    /// Exit with 1 from this severity on [default: warning]
+    #[arg(long, value_name = "SEVERITY")]
+    fail_on: Option<Threshold>,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Leave out what the configuration excludes, even if it is named (hooks name every file)
     #[arg(long)]
-    no_config: bool,
+    force_exclude: bool,
     /// Count the findings of every rule
     #[arg(long)]
     statistics: bool,
@@ -89,13 +95,44 @@ enum Threshold {
     Never,
 }
 
+impl From<Level> for Severity {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Error => Severity::Error,
+            Level::Warning => Severity::Warning,
+            Level::Info => Severity::Info,
+        }
+    }
+}
+
+impl From<Threshold> for config::Threshold {
+    fn from(threshold: Threshold) -> Self {
+        match threshold {
+            Threshold::Error => Self::Error,
+            Threshold::Warning => Self::Warning,
+            Threshold::Info => Self::Info,
+            Threshold::Never => Self::Never,
+        }
+    }
+}
+
 /// A Dockerfile to lint.
 struct Target {
     path: PathBuf,
+    /// Whether it was found, not named.
+    found: bool,
     /// The directory that was searched, or the working directory.
     limit: PathBuf,
     /// Present when it is in memory already.
     file: Option<SourceFile>,
+}
+
+/// How a Dockerfile is linted, by the command line and its configuration.
+struct Terms {
+    settings: Settings,
+    config: Option<Arc<Config>>,
+    fail_on: config::Threshold,
+    min_severity: Severity,
 }
 
 /// What came of one Dockerfile.
@@ -103,21 +140,27 @@ struct Target {
 struct Outcome {
     file: Option<Arc<SourceFile>>,
     findings: Vec<Finding>,
+    /// Whether the findings reach what the Dockerfile's configuration fails on.
+    failing: bool,
     problems: Vec<Problem>,
     unseen: Vec<Unseen>,
 }
 
 pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> {
-    let linter = Linter::new(selection(&args.select, &args.ignore)?);
+    let linter = Linter::default();
     if let Some(context) = &args.context {
         build::check_context(context)?;
     }
     let (targets, mut problems) = targets(args)?;
+    // A hook that names what is left out has not failed to find anything.
+    let named = targets.iter().any(|target| !target.found);
+    let targets = with_terms(targets, args)?;
     let files = targets.len();
-    let outcomes = in_parallel(targets, |target| lint(target, args, &linter));
+    let outcomes = in_parallel(targets, |(target, terms)| lint(target, &terms, args, &linter));
     let sources = Sources::default();
     let mut findings = Vec::new();
     let mut unseen = Vec::new();
+    let mut failing = false;
     for outcome in outcomes {
         // Dockerfiles that are built in one context share what is wrong with it.
         for problem in outcome.problems {
@@ -127,43 +170,67 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
         }
         unseen.extend(outcome.unseen);
         findings.extend(outcome.findings);
+        failing |= outcome.failing;
         if let Some(file) = outcome.file {
             sources.add(file);
         }
     }
-    let lowest = match args.min_severity {
-        Level::Error => Severity::Error,
-        Level::Warning => Severity::Warning,
-        Level::Info => Severity::Info,
-    };
-    findings.retain(|finding| finding.severity >= lowest);
     let report = Report { findings, problems, unseen, files };
     write(args, console, &report, &sources)?;
-    Ok(exit(args, &report))
+    let nothing = report.files == 0 && !named;
+    Ok(exit(failing, nothing, &report))
 }
 
-fn exit(args: &Args, report: &Report) -> Exit {
-    let threshold = match args.fail_on {
-        Threshold::Error => Some(Severity::Error),
-        Threshold::Warning => Some(Severity::Warning),
-        Threshold::Info => Some(Severity::Info),
-        Threshold::Never => None,
-    };
-    let failing = threshold.is_some_and(|t| report.findings.iter().any(|finding| finding.severity >= t));
+fn exit(failing: bool, nothing: bool, report: &Report) -> Exit {
     let found = if failing { Exit::Findings } else { Exit::Clean };
-    let nothing = if report.files == 0 { Exit::Nothing } else { Exit::Clean };
+    let nothing = if nothing { Exit::Nothing } else { Exit::Clean };
     report.problems.iter().fold(found.and(nothing), |exit, problem| exit.and(problem.kind.into()))
 }
 
-/// The rules to run.
-fn selection(select: &[String], ignore: &[String]) -> Result<Vec<&'static Rule>, CliError> {
+/// The targets that are not excluded, with the terms of each.
+fn with_terms(targets: Vec<Target>, args: &Args) -> Result<Vec<(Target, Terms)>, CliError> {
     let named = |names: &[String]| {
-        names.iter().map(|n| Ok(rules::find(n.trim())?.name)).collect::<Result<Vec<_>, CliError>>()
+        names.iter().map(|name| rules::find(name.trim())).collect::<Result<Vec<&'static Rule>, CliError>>()
     };
-    let (select, ignore) = (named(select)?, named(ignore)?);
-    let wanted =
-        |rule: &&&Rule| (select.is_empty() || select.contains(&rule.name)) && !ignore.contains(&rule.name);
-    Ok(ALL.iter().filter(wanted).copied().collect())
+    let (select, ignore) = (named(&args.select)?, named(&args.ignore)?);
+    let mut configs = args.config.open()?;
+    let mut chosen = Vec::new();
+    for target in targets {
+        let config = configs.of(folder_of(&target.path))?;
+        if (target.found || args.force_exclude) && config.as_ref().is_some_and(|c| c.excludes(&target.path)) {
+            continue;
+        }
+        let terms = terms(&target, config, &select, &ignore, args);
+        chosen.push((target, terms));
+    }
+    Ok(chosen)
+}
+
+fn terms(
+    target: &Target,
+    config: Option<Arc<Config>>,
+    select: &[&'static Rule],
+    ignore: &[&'static Rule],
+    args: &Args,
+) -> Terms {
+    let has = |list: &[&Rule], rule: &Rule| list.iter().any(|r| r.name == rule.name);
+    let mut settings = match &config {
+        Some(config) => config.settings(&target.path, select, ignore),
+        None => {
+            let wanted = |rule: &&Rule| (select.is_empty() || has(select, rule)) && !has(ignore, rule);
+            Settings::of(ALL.iter().copied().filter(wanted).collect())
+        }
+    };
+    settings.today = today();
+    let given = config.as_ref();
+    let fail_on = args.fail_on.map(Into::into).or_else(|| given?.fail_on);
+    let min_severity = args.min_severity.map(Into::into).or_else(|| given?.min_severity);
+    Terms {
+        settings,
+        fail_on: fail_on.unwrap_or(config::Threshold::Warning),
+        min_severity: min_severity.unwrap_or(Severity::Info),
+        config,
+    }
 }
 
 /// The Dockerfiles that the paths stand for, sorted by name, each once, and the paths that cannot be read.
@@ -172,12 +239,12 @@ fn targets(args: &Args) -> Result<(Vec<Target>, Vec<Problem>), CliError> {
     let mut problems = Vec::new();
     let unreadable = |error: &ReadError| Problem::unreadable(shown(&error.path), error);
     for path in &args.paths {
-        let here = |path: PathBuf| Target { path, limit: PathBuf::from("."), file: None };
+        let here = |path: PathBuf| Target { path, found: false, limit: PathBuf::from("."), file: None };
         if path == Path::new("-") {
             let name = args.stdin_filename.as_deref().map_or("<stdin>".to_owned(), shown);
             let file = build::read_stdin(&name)?;
             let path = args.stdin_filename.clone().unwrap_or_else(|| PathBuf::from("<stdin>"));
-            targets.push(Target { path, limit: PathBuf::from("."), file: Some(file) });
+            targets.push(Target { path, found: false, limit: PathBuf::from("."), file: Some(file) });
             continue;
         }
         match std::fs::metadata(path) {
@@ -190,6 +257,7 @@ fn targets(args: &Args) -> Result<(Vec<Target>, Vec<Problem>), CliError> {
                 problems.extend(errors.iter().map(unreadable));
                 targets.extend(found.into_iter().map(|found| Target {
                     path: found,
+                    found: true,
                     limit: path.clone(),
                     file: None,
                 }));
@@ -257,8 +325,8 @@ fn guess(file: &SourceFile, document: &Document, context: &Path) -> Option<Unsee
     })
 }
 
-fn lint(target: Target, args: &Args, linter: &Linter) -> Outcome {
-    let file = match target.file {
+fn lint(mut target: Target, terms: &Terms, args: &Args, linter: &Linter) -> Outcome {
+    let file = match target.file.take() {
         Some(file) => file,
         None => match SourceFile::read(&target.path, shown(&target.path)) {
             Ok(file) => file,
@@ -271,19 +339,19 @@ fn lint(target: Target, args: &Args, linter: &Linter) -> Outcome {
     let document = syntax::parse(&file.bytes);
     let mut outcome = Outcome::default();
     if document.errors.is_empty() {
-        let context = args.context.clone();
-        let context = context.unwrap_or_else(|| context_of(&target.path, &document, &target.limit));
-        let guess = args.context.is_none().then(|| guess(&file, &document, &context)).flatten();
-        let invocation = Invocation { dockerfile: Some(target.path), context, ..Invocation::default() };
-        let linted = linter.check(&file, &document, &invocation);
+        let (invocation, guessed) = invocation(target, terms, args, &document);
+        let guess = guessed.then(|| guess(&file, &document, &invocation.context)).flatten();
+        let linted = linter.check(&terms.settings, &file, &document, &invocation);
         outcome.findings = linted.findings;
+        outcome.findings.retain(|finding| finding.severity >= terms.min_severity);
+        outcome.failing = outcome.findings.iter().any(|finding| terms.fail_on.reached(finding.severity));
         outcome.problems = linted.problems;
         outcome.unseen = linted.unseen;
         match guess {
             // What is wrong with another folder is no business of this Dockerfile.
             Some(guess) => {
                 outcome.unseen.retain(|unseen| unseen.needs != guess.needs);
-                outcome.unseen.extend(Some(guess).filter(|guess| linter.needs(guess.needs)));
+                outcome.unseen.extend(Some(guess).filter(|guess| terms.settings.needs(guess.needs)));
             }
             None => outcome.problems.extend(linted.context.iter().map(Problem::context)),
         }
@@ -292,6 +360,24 @@ fn lint(target: Target, args: &Args, linter: &Linter) -> Outcome {
     }
     outcome.file = Some(Arc::new(file));
     outcome
+}
+
+/// How a Dockerfile is built, as the command line or its configuration says, or as its sources suggest; and whether
+/// its context is such a guess.
+fn invocation(target: Target, terms: &Terms, args: &Args, document: &Document) -> (Invocation, bool) {
+    let mut invocation = Invocation::default();
+    let mut said = args.context.clone();
+    if let Some(build) = terms.config.as_ref().and_then(|config| config.build(&target.path)) {
+        said = said.or_else(|| build.context.clone());
+        invocation.target = build.target.clone();
+        invocation.build_args = build.args.clone();
+        invocation.platforms = build.platforms.clone();
+        invocation.contexts = build.contexts.clone();
+    }
+    let guessed = said.is_none();
+    invocation.context = said.unwrap_or_else(|| context_of(&target.path, document, &target.limit));
+    invocation.dockerfile = Some(target.path);
+    (invocation, guessed)
 }
 
 /// Applies `work` to every item on all processors; results come back in the order of the items.

@@ -45,7 +45,7 @@ impl From<Exit> for ExitCode {
 impl From<ProblemKind> for Exit {
     fn from(kind: ProblemKind) -> Self {
         match kind {
-            ProblemKind::Unreadable => Exit::Failed,
+            ProblemKind::Unreadable | ProblemKind::Configuration => Exit::Failed,
             ProblemKind::Refused => Exit::Refused,
         }
     }

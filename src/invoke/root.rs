@@ -34,7 +34,7 @@ pub fn context_candidates(folder: &Path, limit: &Path) -> Vec<PathBuf> {
 }
 
 /// Drops `.` and resolves `..` by the letter.
-fn without_dots(path: &Path) -> PathBuf {
+pub fn without_dots(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for part in path.components() {
         match part {

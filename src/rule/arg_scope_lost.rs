@@ -125,6 +125,7 @@ fn is_missing(cx: &Cx<'_>, step: &Step<'_>, reading: &Reading, declared: &[Decla
     let upper = name.to_ascii_uppercase();
     let state = &step.state;
     if ALWAYS_THERE.contains(&upper.as_str())
+        || cx.settings.allows(&RULE, name)
         || state.value(name).is_some()
         || state.args.iter().any(|a| a == name)
     {

@@ -41,7 +41,7 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
     let mut takers = Vec::new();
     for transfer in &transfers {
         let mut takes = false;
-        for found in judge.taken(transfer) {
+        for found in judge.taken(transfer).into_iter().filter(|f| !f.is_allowed(cx, &RULE)) {
             if let Some(gap) = gap(ignore, &singles, &found) {
                 takes = true;
                 all.insert(found.path.clone(), (found, gap));

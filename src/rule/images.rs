@@ -1,6 +1,7 @@
 //! What rules know of images by their names: which tags move, and which variables images set. Data and lookups; nothing
 //! is fetched.
 
+use super::{Cx, Rule};
 use crate::image::reference::Reference;
 
 /// Images of plain systems: they set no variables but the search path and the language.
@@ -415,6 +416,11 @@ fn is_release_number(reference: &Reference, number: &str) -> bool {
 pub(super) fn is_local_name(reference: &Reference) -> bool {
     let repository = repository(reference);
     reference.tag.is_none() && !repository.contains('/') && !LIBRARY.contains(&repository)
+}
+
+/// Whether the configuration lets the tags of an image move, by its name as it is written or in full.
+pub(super) fn is_allowed(cx: &Cx<'_>, rule: &Rule, written: &str, reference: &Reference) -> bool {
+    [written, &reference.tagged(), &reference.name].iter().any(|name| cx.settings.allows(rule, name))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::ecosystem::{LEFTOVERS, Leftover, LeftoverKind, Proof, SAMPLE_FOLDERS};
 use super::transfer::Transfer;
+use super::{Cx, Rule};
 use crate::context::ContextIndex;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use std::collections::{BTreeMap, HashSet};
@@ -26,6 +27,12 @@ impl Found {
     pub(super) fn shown(&self) -> String {
         let path = String::from_utf8_lossy(&self.path);
         if self.leftover.folder { format!("{path}/") } else { path.into_owned() }
+    }
+
+    /// Whether the configuration says that it is meant to be sent; a folder is named with or without a slash.
+    pub(super) fn is_allowed(&self, cx: &Cx<'_>, rule: &Rule) -> bool {
+        let shown = self.shown();
+        cx.settings.allows(rule, &shown) || cx.settings.allows(rule, shown.trim_end_matches('/'))
     }
 
     /// The last part of the path.

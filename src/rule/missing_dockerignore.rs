@@ -29,7 +29,8 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
     let mut all: BTreeMap<Vec<u8>, Found> = BTreeMap::new();
     let mut takers = Vec::new();
     for transfer in &transfers {
-        let found = judge.taken(transfer);
+        let mut found = judge.taken(transfer);
+        found.retain(|f| !f.is_allowed(cx, &RULE));
         if !found.is_empty() {
             takers.push(transfer);
             all.extend(found.into_iter().map(|f| (f.path.clone(), f)));

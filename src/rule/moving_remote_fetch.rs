@@ -41,7 +41,7 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
         let mut told = HashSet::new();
         let found: Vec<Moving> = (0..list.len())
             .filter_map(|index| moving(cx, step, &list, index))
-            .filter(|m| told.insert(m.source.clone()))
+            .filter(|m| !cx.settings.allows(&RULE, &m.source) && told.insert(m.source.clone()))
             .collect();
         findings.extend(finding(cx, &found));
     }

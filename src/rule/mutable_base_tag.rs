@@ -21,7 +21,7 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
         let (Base::Image(_), None) = (&stage.base, &stage.context) else { continue };
         let Some(reference) = Reference::parse(&stage.base_text) else { continue };
         // Such a name may be that of a build context, or of an image that was built a moment ago.
-        if images::is_local_name(&reference) {
+        if images::is_local_name(&reference) || images::is_allowed(cx, &RULE, &stage.base_text, &reference) {
             continue;
         }
         let Some(moving) = images::moving(&reference) else { continue };

@@ -36,7 +36,7 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
             let Some(reference) = Reference::parse(&written).filter(|r| r.tagged() == *name) else {
                 continue;
             };
-            if images::is_local_name(&reference) {
+            if images::is_local_name(&reference) || images::is_allowed(cx, &RULE, &written, &reference) {
                 continue;
             }
             let Some(moving) = images::moving(&reference) else { continue };

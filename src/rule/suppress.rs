@@ -34,7 +34,8 @@ struct Name {
 }
 
 /// Takes away the findings that comments silence and adds those about comments that silence nothing.
-pub(super) fn apply(cx: &Cx<'_>, rules: &[&Rule], findings: &mut Vec<Finding>) {
+pub(super) fn apply(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
+    let rules = &cx.settings.rules;
     let mut complaints = Vec::new();
     let mut ignores = collect(cx, &mut complaints);
     findings.retain(|finding| !silence(&mut ignores, finding, cx));

@@ -58,7 +58,7 @@ fn follow<'m, 'a>(cx: &Cx<'_>, step: &'m Step<'a>, open: &mut Vec<Volatile<'m, '
             for (pair, arg) in pairs.iter().zip(args) {
                 // A second ARG of the name takes the place of the first.
                 let before = open.iter().any(|v| !v.closed && v.names.contains(&arg.name));
-                if !before && is_volatile(arg) {
+                if !before && is_volatile(cx, arg) {
                     open.push(Volatile {
                         pair,
                         names: vec![arg.name.clone()],
@@ -134,7 +134,13 @@ fn is_quiet(command: &ShellCommand) -> bool {
 }
 
 /// Whether an argument has another value for every build or release, by its name and its default.
-fn is_volatile(arg: &Arg) -> bool {
+fn is_volatile(cx: &Cx<'_>, arg: &Arg) -> bool {
+    if cx.settings.allows(&RULE, &arg.name) {
+        return false;
+    }
+    if cx.settings.names(&RULE).contains(&arg.name) {
+        return true;
+    }
     let pinned = match arg.origin {
         ArgOrigin::Given => false,
         _ => arg.value.as_deref().is_some_and(|v| !is_placeholder(v)),
