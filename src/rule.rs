@@ -21,6 +21,7 @@ mod ecosystem;
 mod env_shadows_arg;
 mod git_dir_copied;
 mod host_artifact_clobbers;
+mod ignore_without_reason;
 mod images;
 mod leftovers;
 mod lockfile_not_copied;
@@ -87,6 +88,7 @@ pub const ALL: &[&Rule] = &[
     &env_shadows_arg::RULE,
     &git_dir_copied::RULE,
     &host_artifact_clobbers::RULE,
+    &ignore_without_reason::RULE,
     &lockfile_not_copied::RULE,
     &manifest_glob_flattened::RULE,
     &missing_dockerignore::RULE,

@@ -37,8 +37,12 @@ fn behaves(rule: &str, example: &Example) -> Result<(), Failed> {
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
         std::fs::write(path, content)?;
     }
+    // Some rules are about the configuration; the others do without.
+    let configured = example.files.iter().any(|(path, _)| path == "layerlint.toml");
+    let config: &[&str] = if configured { &["--config", "layerlint.toml"] } else { &["--no-config"] };
     let output = Command::new(env!("CARGO_BIN_EXE_layerlint"))
-        .args(["check", "--format", "json", "--no-config", "--min-severity", "info", "."])
+        .args(["check", "--format", "json", "--min-severity", "info", "."])
+        .args(config)
         .current_dir(dir.path())
         .output()?;
     let report: serde_json::Value = serde_json::from_slice(&output.stdout)

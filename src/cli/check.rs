@@ -23,7 +23,8 @@ use std::sync::Arc;
     layerlint check --format json --output findings.json\n  \
     layerlint check - --stdin-filename app/Dockerfile < app/Dockerfile\n\n\
     A comment `# layerlint ignore=RULE reason=\"…\"` above an instruction silences a rule there, above FROM for the \
-    whole stage; `# layerlint global ignore=RULE` at the top of the file for the whole file.\n\n\
+    whole stage; `# layerlint global ignore=RULE` at the top of the file for the whole file; `until=2027-01-31` in it is \
+    its last day.\n\n\
     layerlint.toml beside a Dockerfile or above it chooses rules, severities, options and builds; the README and \
     layerlint.schema.json tell what it may hold.\n\n\
     Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 usage, configuration or unreadable input, 3 no Dockerfile found, \

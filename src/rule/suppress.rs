@@ -1,22 +1,29 @@
 //! Comments that silence rules.
 //!
-//! `# layerlint ignore=RULE[,RULE] reason="…"` above an instruction, or between its continued lines, counts for that
-//! instruction; above FROM for the whole stage. `# layerlint global ignore=RULE` above the first instruction counts
-//! for the file. The same forms with the names of hadolint and tally, and BuildKit's `# check=skip=…`, count for rules
-//! that mean the same.
+//! `# layerlint ignore=RULE[,RULE] until=2027-01-31 reason="…"` above an instruction, or between its continued lines,
+//! counts for that instruction; above FROM for the whole stage. `# layerlint global ignore=RULE` above the first
+//! instruction counts for the file. The same forms with the names of hadolint, tally and droast, and BuildKit's
+//! `# check=skip=…`, as a directive or above an instruction, count for rules that mean the same.
 
-use super::{Cx, Rule, unused_ignore};
+use super::{Cx, Date, Rule, ignore_without_reason, unused_ignore};
 use crate::finding::{Finding, Label};
 use crate::source::Span;
 use crate::syntax::Keyword;
 
 /// Names of other linters for what a rule of ours finds: (our name, their names in lower case). Only where both mean
-/// the same; tally's own names for them are `hadolint/…` and `buildkit/…`.
-const SAME: [(&str, &[&str]); 3] = [
+/// the same; tally's own names for those of others are `hadolint/…` and `buildkit/…`.
+const SAME: [(&str, &[&str]); 7] = [
+    ("apt-update-split", &["df028"]),
     ("arg-scope-lost", &["undefinedvar"]),
-    ("dockerignore-hides-copied", &["copyignoredfile"]),
-    ("mutable-base-tag", &["dl3006", "dl3007"]),
+    ("dockerignore-hides-copied", &["copyignoredfile", "df077"]),
+    ("missing-dockerignore", &["df033"]),
+    ("mutable-base-tag", &["dl3006", "dl3007", "df001"]),
+    ("source-before-deps", &["df070"]),
+    ("unreachable-check-stage", &["no-unreachable-stages"]),
 ];
+
+/// Linters whose comments have the same form as ours.
+const OTHERS: [&str; 3] = ["hadolint", "tally", "droast"];
 
 /// A comment that silences rules.
 struct Ignore {
@@ -24,6 +31,8 @@ struct Ignore {
     reach: Option<Span>,
     /// Whose names it holds.
     ours: bool,
+    /// Whether its last day is over, or none that can be read: it silences nothing, and that is said elsewhere.
+    over: bool,
     names: Vec<Name>,
 }
 
@@ -44,15 +53,13 @@ pub(super) fn apply(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
     complaints.extend(unused(&ignores, cx, rules).filter(|(name, _)| !about_comments(name)).map(|(_, f)| f));
     complaints.retain(|finding| !silence(&mut ignores, finding, cx));
     complaints.extend(unused(&ignores, cx, rules).filter(|(name, _)| about_comments(name)).map(|(_, f)| f));
-    if rules.iter().any(|rule| rule.name == unused_ignore::RULE.name) {
-        findings.extend(complaints);
-    }
+    findings.extend(complaints.into_iter().filter(|finding| cx.settings.runs(finding.rule)));
 }
 
 /// Whether a comment silences a finding; remembers which.
 fn silence(ignores: &mut [Ignore], finding: &Finding, cx: &Cx<'_>) -> bool {
     let mut silenced = false;
-    for ignore in ignores.iter_mut().filter(|ignore| reaches(ignore, finding, cx)) {
+    for ignore in ignores.iter_mut().filter(|ignore| !ignore.over && reaches(ignore, finding, cx)) {
         let ours = ignore.ours;
         for name in ignore.names.iter_mut().filter(|name| means(&name.text, ours, finding.rule)) {
             name.used = true;
@@ -68,7 +75,8 @@ fn unused<'a>(
     cx: &'a Cx<'_>,
     rules: &'a [&Rule],
 ) -> impl Iterator<Item = (&'a Name, Finding)> {
-    ignores.iter().filter(|ignore| ignore.ours).flat_map(|ignore| &ignore.names).filter_map(|name| {
+    let ours = ignores.iter().filter(|ignore| ignore.ours);
+    ours.flat_map(|ignore| ignore.names.iter().map(|name| (ignore.over, name))).filter_map(|(over, name)| {
         let at = |message: String| Finding::at(&unused_ignore::RULE, cx, name.span, message);
         if Rule::named(&name.text).is_none() {
             let finding = at(format!("there is no rule `{}`", name.text)).label("unknown");
@@ -79,7 +87,7 @@ fn unused<'a>(
             return Some((name, finding.help(help)));
         }
         let runs = rules.iter().any(|rule| rule.name == name.text);
-        (runs && !name.used).then(|| {
+        (runs && !name.used && !over).then(|| {
             let message = format!("this comment silences `{}`, which finds nothing here", name.text);
             let help = "delete it, or move it directly above the instruction that it is about";
             (name, at(message).label("not needed").help(help))
@@ -118,9 +126,13 @@ struct Said<'a> {
 }
 
 fn understand(text: &str) -> Option<Said<'_>> {
+    if let Some(settings) = text.trim_start().strip_prefix("check=") {
+        let list = settings.split(';').find_map(|setting| setting.trim().strip_prefix("skip="))?;
+        return Some(Said { ours: false, global: false, names: Some(list) });
+    }
     let (tool, rest) = text.split_once(char::is_whitespace)?;
     let ours = tool == "layerlint";
-    if !ours && !["hadolint", "tally"].iter().any(|t| tool.eq_ignore_ascii_case(t)) {
+    if !ours && !OTHERS.iter().any(|t| tool.eq_ignore_ascii_case(t)) {
         return None;
     }
     let rest = rest.trim_start();
@@ -136,9 +148,9 @@ fn understand(text: &str) -> Option<Said<'_>> {
     (ours && attempt).then_some(Said { ours, global, names: None })
 }
 
-/// The names of a list that ends before a word that is no name: `a, b reason="…"`, `a,b;reason=…`.
-fn names(list: &str) -> Vec<(usize, &str)> {
-    let list = list.split(';').next().unwrap_or_default();
+/// The names of a list, and what stands behind it: `a, b reason="…"`, `a,b;reason=…`.
+fn names(list: &str) -> (Vec<(usize, &str)>, &str) {
+    let (list, behind) = list.split_once(';').unwrap_or((list, ""));
     let mut found = Vec::new();
     let mut at = 0;
     for part in list.split(',') {
@@ -148,11 +160,73 @@ fn names(list: &str) -> Vec<(usize, &str)> {
             found.push((at + lead, name));
         }
         if part.trim() != name {
-            break;
+            return (found, list.get(at + lead + name.len()..).unwrap_or_default());
         }
         at += part.len() + 1;
     }
-    found
+    (found, behind)
+}
+
+/// `key=value` pairs between other words; a value may stand in quotes.
+fn attributes(text: &str) -> Vec<(&str, &str)> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == ';' || c == ',');
+        let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '=' | ';')).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        let Some(value) = after.strip_prefix('=') else {
+            if after.is_empty() {
+                return found;
+            }
+            rest = after;
+            continue;
+        };
+        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''));
+        let (value, after) = match quote {
+            Some(quote) => {
+                let inside = value.get(1..).unwrap_or_default();
+                inside.split_once(quote).unwrap_or((inside, ""))
+            }
+            None => {
+                value.split_at(value.find(|c: char| c.is_whitespace() || c == ';').unwrap_or(value.len()))
+            }
+        };
+        found.push((word, value));
+        rest = after;
+    }
+}
+
+/// What an ignore says beside its names.
+struct Terms<'a> {
+    reason: &'a str,
+    /// Its last day, as written.
+    until: Option<&'a str>,
+}
+
+impl<'a> Terms<'a> {
+    fn read(behind: &'a str) -> Self {
+        let attributes = attributes(behind);
+        let value =
+            |keys: &[&str]| attributes.iter().find(|(key, _)| keys.contains(key)).map(|(_, value)| *value);
+        Self { reason: value(&["reason"]).unwrap_or_default().trim(), until: value(&["until", "expires"]) }
+    }
+
+    /// Whether it silences nothing any more, and what is to be said about it.
+    fn over(&self, today: Option<Date>) -> Option<(String, &'static str)> {
+        let until = self.until?;
+        match Date::parse(until) {
+            None => Some((
+                format!("`{until}` is no day, so this comment silences nothing"),
+                "write the last day on which it counts as in `until=2027-01-31`",
+            )),
+            Some(last) if today.is_some_and(|today| today > last) => Some((
+                format!("this comment was to silence until {last}, and silences nothing any more"),
+                "cure what it silenced and delete it, or give it a later day",
+            )),
+            Some(_) => None,
+        }
+    }
 }
 
 fn collect(cx: &Cx<'_>, complaints: &mut Vec<Finding>) -> Vec<Ignore> {
@@ -166,11 +240,8 @@ fn collect(cx: &Cx<'_>, complaints: &mut Vec<Finding>) -> Vec<Ignore> {
                     span: directive.span,
                     used: false,
                 };
-                ignores.push(Ignore {
-                    reach: None,
-                    ours: false,
-                    names: names(list).into_iter().map(name).collect(),
-                });
+                let names = names(list).0.into_iter().map(name).collect();
+                ignores.push(Ignore { reach: None, ours: false, over: false, names });
             }
         }
     }
@@ -179,13 +250,28 @@ fn collect(cx: &Cx<'_>, complaints: &mut Vec<Finding>) -> Vec<Ignore> {
         let complain = |message: &str, help: &str| {
             Finding::at(&unused_ignore::RULE, cx, comment.span, message).help(help)
         };
-        let Some(list) = said.names else {
+        let (found, behind) = said.names.map(names).unwrap_or_default();
+        let terms = Terms::read(behind);
+        let over = terms.over(cx.settings.today);
+        if said.ours
+            && let Some((message, help)) = &over
+        {
+            complaints.push(complain(message, help));
+        }
+        if said.ours && said.names.is_some() && terms.reason.is_empty() && cx.settings.require_reasons {
+            let silenced: Vec<String> = found.iter().map(|(_, name)| format!("`{name}`")).collect();
+            let message = format!("this comment silences {} and does not say why", silenced.join(", "));
+            let finding = Finding::at(&ignore_without_reason::RULE, cx, comment.span, message)
+                .help("add `reason=\"…\"`: the configuration asks for one");
+            complaints.push(finding);
+        }
+        if said.names.is_none() {
             complaints.push(complain(
                 "this comment looks like one for layerlint, but is not understood",
                 "write `# layerlint ignore=RULE[,RULE] reason=\"…\"` or `# layerlint global ignore=RULE`",
             ));
             continue;
-        };
+        }
         let next = match comment.inside {
             Some(inside) => instructions.get(inside),
             None => instructions.iter().find(|i| i.span.start >= comment.span.end),
@@ -220,7 +306,8 @@ fn collect(cx: &Cx<'_>, complaints: &mut Vec<Finding>) -> Vec<Ignore> {
             let start = comment.span.start as usize + offset + at;
             Name { text: text.to_owned(), span: Span::new(start, start + text.len()), used: false }
         };
-        ignores.push(Ignore { reach, ours: said.ours, names: names(list).into_iter().map(placed).collect() });
+        let names = found.into_iter().map(placed).collect();
+        ignores.push(Ignore { reach, ours: said.ours, over: over.is_some(), names });
     }
     ignores
 }
@@ -231,12 +318,32 @@ mod tests {
 
     #[test]
     fn lists_end_where_the_reason_begins() {
-        let read = |list| names(list).into_iter().map(|(_, n)| n).collect::<Vec<_>>();
+        let read = |list| names(list).0.into_iter().map(|(_, n)| n).collect::<Vec<_>>();
         assert_eq!(read("a,b reason=\"x, y\""), ["a", "b"]);
         assert_eq!(read(" a, b , c"), ["a", "b", "c"]);
         assert_eq!(read("a;reason=x"), ["a"]);
         assert_eq!(read(""), Vec::<&str>::new());
-        assert_eq!(names(" a, bc")[1], (4, "bc"));
+        assert_eq!(names(" a, bc").0[1], (4, "bc"));
+    }
+
+    #[test]
+    fn what_stands_behind_the_names_is_read() {
+        let read = |list| {
+            let terms = Terms::read(names(list).1);
+            (terms.reason, terms.until)
+        };
+        assert_eq!(read("a,b reason=\"x, y\" until=2027-01-31"), ("x, y", Some("2027-01-31")));
+        assert_eq!(read("a until=2027-01-31 because of this"), ("", Some("2027-01-31")));
+        assert_eq!(read("a;reason=x y;expires='2027-01-31'"), ("x", Some("2027-01-31")));
+        assert_eq!(read("a reason=\"never closed until=1"), ("never closed until=1", None));
+        assert_eq!(read("a reason= until="), ("", Some("")));
+    }
+
+    #[test]
+    fn an_ignore_counts_on_its_last_day_and_not_after() {
+        let over = |until, today| Terms { reason: "", until }.over(Date::parse(today)).is_some();
+        assert!(!over(Some("2027-01-31"), "2027-01-31") && over(Some("2027-01-31"), "2027-02-01"));
+        assert!(over(Some("soon"), "2027-01-31") && !over(None, "2027-01-31"));
     }
 
     #[test]
