@@ -38,6 +38,9 @@ pub struct Invocation {
     pub cgroup_parent: Option<String>,
     /// `--network`.
     pub network: Option<String>,
+    /// What processes can read although it is in no key: `secret NAME` and `ssh NAME`, with a short digest of what
+    /// `--secret` and `--ssh` give.
+    pub outside: Vec<(String, String)>,
 }
 
 impl Invocation {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod vectors;
+
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -287,7 +289,7 @@ fn words_that_changed_are_shown_in_place() {
     let output = project.run(&["why", "--platform", "linux/amd64", "--baseline", "before.json"]);
     insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @r"
     Dockerfile  target stage-1, since before.json
-    5 of 6 steps are made anew, 1 reused.
+    3 of 6 steps are made anew, 2 depend on what they make, 1 reused. They take 2 files of the context, 2 B.
 
     build
         4  reused   COPY manifest /m/
@@ -300,10 +302,10 @@ fn words_that_changed_are_shown_in_place() {
                     because of line 6
 
     stage-1
-       10  rebuilt? COPY --from=build /src/a /a
-                    because of line 6
-       11  rebuilt? COPY --from=build /out /out
-                    because of line 6
+       10  depends  COPY --from=build /src/a /a
+                    on the result of line 7: reused if the same comes out again
+       11  depends  COPY --from=build /out /out
+                    on the results of lines 7 and 10: reused if the same comes out again
     ");
 }
 
@@ -321,4 +323,165 @@ fn what_is_no_state_is_refused() {
         assert!(text.contains(word), "{text}");
     }
     assert_eq!(project.run(&["why"]).status.code(), Some(2), "a first side is needed");
+}
+
+/// `invalidation.json`, laid out with its times: a step is said to have another status on a warm daemon exactly where
+/// BuildKit gave it one, and nothing is said of any other build.
+#[test]
+fn a_warm_daemon_misses_what_buildkit_missed() {
+    let cases = vectors::load(&vectors::path("invalidation.json"));
+    let mut missed = 0;
+    for case in cases.as_array().unwrap() {
+        let temp = tempfile::tempdir().unwrap();
+        let sides = ["before", "after"].map(|side| temp.path().join(side));
+        for (root, side) in sides.iter().zip(["before", "after"]) {
+            vectors::lay_out(root, &case[side]["context"]);
+            for entry in case[side]["context"].as_array().unwrap() {
+                let at = root.join(entry["path"].as_str().unwrap());
+                let seconds = entry["mtime"].as_u64().unwrap_or(1_700_000_000);
+                let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+                if at.symlink_metadata().unwrap().is_file() {
+                    std::fs::File::options().read(true).open(&at).unwrap().set_modified(time).unwrap();
+                }
+            }
+            std::fs::write(root.join("the.Dockerfile"), case[side]["dockerfile"].as_str().unwrap()).unwrap();
+        }
+        // Edits of arguments and images are not said by two directories.
+        let edits_files = case["before"]["context"] != case["after"]["context"];
+        if !edits_files || !case["before"]["named_contexts"].is_null() {
+            continue;
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_layerlint"));
+        command.current_dir(&sides[1]).args(["why", "--platform", "linux/amd64", "--format", "json"]);
+        command.args(["-f", "./the.Dockerfile", ".", "--against"]).arg(&sides[0]);
+        if let Some(target) = case["after"]["target"].as_str() {
+            command.args(["--target", target]);
+        }
+        let output = command.output().unwrap();
+        let Ok(document) = serde_json::from_slice::<Value>(&output.stdout) else {
+            continue;
+        };
+        for step in document["steps"].as_array().unwrap().iter().filter(|s| s["line"].is_u64()) {
+            let of = |list: &str| {
+                let steps = case[list].as_array().into_iter().flatten();
+                steps.filter(|s| s["name"] == step["name"]).map(|s| s["status"].clone()).next()
+            };
+            let (Some(warm), Some(cold)) = (of("steps"), of("steps_import")) else { continue };
+            let said = if step["warm_status"].is_null() { &step["status"] } else { &step["warm_status"] };
+            if warm != cold {
+                missed += 1;
+                assert_eq!(said, &warm, "{}: {}", case["name"], step["name"]);
+            } else {
+                assert!(step["warm_status"].is_null(), "{}: {}", case["name"], step["name"]);
+            }
+        }
+        let notes = document["notes"].as_array().unwrap().iter().filter(|n| n["kind"] == "warm-daemon");
+        assert_eq!(
+            notes.count() > 0,
+            case["steps"] != case["steps_import"] && warm_differs(case),
+            "{}",
+            case["name"]
+        );
+    }
+    assert!(missed > 1, "no step differed");
+}
+
+/// Whether an instruction has another status on the warm daemon.
+fn warm_differs(case: &Value) -> bool {
+    let of = |list: &str| -> Vec<(String, String)> {
+        let steps = case[list].as_array().into_iter().flatten();
+        let own =
+            steps.map(|s| (s["name"].as_str().unwrap().to_owned(), s["status"].as_str().unwrap().to_owned()));
+        own.filter(|(name, _)| !name.starts_with("[internal]") && !name.contains("FROM ")).collect()
+    };
+    of("steps") != of("steps_import")
+}
+
+#[test]
+fn an_edit_that_a_warm_daemon_sees_in_part_is_told() {
+    let (one, two) = (Project::new(), Project::new());
+    two.put("src/a", "b");
+    two.put("src/b", "longer");
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    for project in [&one, &two] {
+        for file in ["src/a", "src/b", "manifest"] {
+            let file = std::fs::File::options().append(true).open(project.path().join(file)).unwrap();
+            file.set_modified(time).unwrap();
+        }
+    }
+    let document = two.why(&["--against", one.path().to_str().unwrap()]);
+    assert_eq!(
+        document["notes"],
+        serde_json::json!([{
+            "kind": "warm-daemon",
+            "line": 6,
+            "text": "a daemon that was sent the former src/a keeps it, as size and time are equal, and the step runs \
+                     with it: touch the file, or use a new builder",
+        }])
+    );
+    assert_eq!(told(&document)[2], "6 DONE content");
+    // With another time it is sent.
+    std::fs::File::options()
+        .append(true)
+        .open(two.path().join("src/a"))
+        .unwrap()
+        .set_modified(time + std::time::Duration::from_nanos(1))
+        .unwrap();
+    assert_eq!(two.why(&["--against", one.path().to_str().unwrap()])["notes"], serde_json::json!([]));
+    // An edit that is only supposed takes place at another time.
+    assert_eq!(two.why(&["--touch", "src/a"])["notes"], serde_json::json!([]));
+}
+
+#[test]
+fn what_a_run_reads_past_its_key_is_told_where_it_is_reused() {
+    let project = Project::new();
+    project.put(
+        "Dockerfile",
+        "FROM scratch\nRUN --mount=type=secret,id=tok --mount=type=ssh a\nRUN --mount=type=secret,id=key,env=KEY b\nRUN c\n",
+    );
+    let why = |secrets: &[&str]| {
+        let document = project.why(&[&["--baseline", "before.json"], secrets].concat());
+        let notes = document["notes"].as_array().unwrap().clone();
+        notes.iter().map(|n| format!("{} {}", n["line"], n["text"].as_str().unwrap())).collect::<Vec<_>>()
+    };
+    let given =
+        ["--secret", "id=tok,src=token", "--secret", "type=file,id=key,source=token", "--ssh", "default=k1"];
+    project.put("token", "old secret");
+    let mut save = vec!["keys", "--platform", "linux/amd64", "--save", "before.json"];
+    save.extend(given);
+    assert!(project.run(&save).status.success());
+    assert!(!std::fs::read_to_string(project.path().join("before.json")).unwrap().contains("old secret"));
+    assert_eq!(why(&given), Vec::<String>::new());
+    assert_eq!(why(&[]), Vec::<String>::new(), "who says nothing may have the same");
+    project.put("token", "new secret");
+    let kept = "and in no key: the step keeps what it made with the former one";
+    assert_eq!(
+        why(&["--secret", "id=tok,src=token", "--ssh", "default=k2", "--build-arg", "HTTPS_PROXY=http://p"]),
+        [
+            format!("2 the proxy HTTPS_PROXY is new {kept}"),
+            format!("2 the secret `tok` is another one {kept}"),
+            format!("2 the ssh `default` is another one {kept}"),
+            format!("3 the proxy HTTPS_PROXY is new {kept}"),
+            format!("4 the proxy HTTPS_PROXY is new {kept}"),
+        ]
+    );
+    // A step that runs reads the new one.
+    let text = "FROM scratch\nRUN --mount=type=secret,id=tok changed\n";
+    project.put("Dockerfile", text);
+    assert_eq!(why(&given), Vec::<String>::new());
+}
+
+#[test]
+fn what_follows_from_an_edit_is_counted() {
+    let project = Project::new();
+    project.save("before.json");
+    project.put("manifest", "changed");
+    let document = project.why(&["--baseline", "before.json"]);
+    assert_eq!(
+        document["summary"],
+        serde_json::json!({"steps": 6, "reused": 0, "rebuilt": 4, "depends": 2, "files": 3, "bytes": 9})
+    );
+    let steps = document["steps"].as_array().unwrap();
+    let first = steps.iter().find(|s| s["line"] == 4).unwrap();
+    assert_eq!(first["follow"], serde_json::json!({"rebuilt": 3, "depends": 2, "files": 2, "bytes": 2}));
 }

@@ -10,6 +10,7 @@ use crate::image::{ImageError, Images, layout};
 use crate::invoke::Invocation;
 use crate::invoke::platform::Platform;
 use crate::key::plan::{Contexts, Detail, KeyPlan};
+use crate::key::saved::fingerprint;
 use crate::source::{SourceFile, reason, shown};
 use crate::stage::StageGraph;
 use crate::syntax::{self, Document};
@@ -67,6 +68,12 @@ pub struct BuildArgs {
     /// The network of every RUN: default, none or host
     #[arg(long, value_name = "MODE")]
     network: Option<String>,
+    /// A secret, so that a change of it can be told: it is in no key
+    #[arg(long, value_name = "id=NAME[,src=FILE|,env=NAME]")]
+    secret: Vec<String>,
+    /// Keys or agents of SSH mounts; they are in no key
+    #[arg(long, value_name = "default|NAME[=SOCKET|KEY,…]")]
+    ssh: Vec<String>,
     #[command(flatten)]
     config: ConfigArgs,
     #[command(flatten)]
@@ -85,7 +92,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 struct Ignored;
 
 impl Ignored {
-    const VALUED: [(&str, Option<char>); 34] = [
+    const VALUED: [(&str, Option<char>); 32] = [
         ("allow", None),
         ("annotation", None),
         ("attest", None),
@@ -112,10 +119,8 @@ impl Ignored {
         ("provenance", None),
         ("root", None),
         ("sbom", None),
-        ("secret", None),
         ("security-opt", None),
         ("server-config", None),
-        ("ssh", None),
         ("tag", Some('t')),
         ("cidfile", None),
         ("host", Some('H')),
@@ -212,7 +217,33 @@ impl BuildArgs {
             shm_size: self.shm_size.clone(),
             cgroup_parent: self.cgroup_parent.clone(),
             network: self.network.clone(),
+            outside: self.outside(),
         }
+    }
+
+    /// Short digests of what `--secret` and `--ssh` give. What cannot be read is left out.
+    fn outside(&self) -> Vec<(String, String)> {
+        let secrets = self.secret.iter().filter_map(|flag| {
+            let field = |names: &[&str]| {
+                let pairs = flag.split(',').filter_map(|part| part.split_once('='));
+                pairs.filter(|(key, _)| names.contains(&key.trim())).map(|(_, value)| value).next_back()
+            };
+            let id = field(&["id"])?;
+            let file = field(&["src", "source"]);
+            let variable = field(&["env"])
+                .or_else(|| (file.is_none() && field(&["type"]) != Some("file")).then_some(id));
+            let value = match variable.and_then(std::env::var_os) {
+                Some(value) => value.into_encoded_bytes(),
+                None => read_secret(Path::new(file.unwrap_or(id)))?,
+            };
+            Some((format!("secret {id}"), fingerprint(&value)))
+        });
+        // Keys stay where they are; another name is another key.
+        let agents = self.ssh.iter().map(|flag| {
+            let (id, paths) = flag.split_once('=').unwrap_or((flag, ""));
+            (format!("ssh {id}"), fingerprint(paths.as_bytes()))
+        });
+        secrets.chain(agents).collect()
     }
 
     /// Finds, reads and parses the Dockerfile. What BuildKit would refuse is an error with its places.
@@ -353,6 +384,15 @@ impl Build {
     fn context_error(&self, error: &ContextError) -> CliError {
         CliError::Problems { problems: vec![Problem::context(error)], files: vec![self.file.clone()] }
     }
+}
+
+/// The content of a secret. BuildKit takes no longer ones.
+fn read_secret(path: &Path) -> Option<Vec<u8>> {
+    const LIMIT: u64 = 500 << 10;
+    let file = std::fs::File::open(path).ok().filter(|f| f.metadata().is_ok_and(|m| m.is_file()))?;
+    let mut bytes = Vec::new();
+    file.take(LIMIT).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// Whether this names a context that only a builder can fetch.

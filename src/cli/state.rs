@@ -6,7 +6,7 @@ use crate::context::{ContextIndex, RevisionError, open_revision};
 use crate::finding::Problem;
 use crate::key::change::Note;
 use crate::key::plan::{Contexts, Detail};
-use crate::key::saved::State;
+use crate::key::saved::{State, is_proxy};
 use crate::stage::AUTOMATIC_ARGS;
 use std::path::Path;
 
@@ -139,10 +139,9 @@ fn note_argument(name: &str, model: &BuildModel<'_>, notes: &mut Vec<Note>) {
     });
     let text = if (0..model.stages.len()).any(|s| built(s) && declares(s)) {
         return;
-    } else if ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"]
-        .contains(&name.to_lowercase().as_str())
-    {
-        format!("{name} reaches every RUN and is in no key unless it is declared with ARG")
+    } else if is_proxy(name) {
+        // Said of the steps that it reaches.
+        return;
     } else if (0..model.stages.len()).any(declares) {
         format!("only stages that are not built declare ARG {name}")
     } else if global {

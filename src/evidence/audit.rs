@@ -300,6 +300,7 @@ impl Reader<'_> {
             },
             before: d.found,
             after: d.expected,
+            unseen: false,
         });
         Some(changes.collect())
     }

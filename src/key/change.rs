@@ -1,6 +1,6 @@
 //! What of a build is made anew between two states, and why.
 
-use super::matching::{Outcome, Records, find};
+use super::matching::{Facts, Outcome, Records, find};
 use super::saved::{Entry, SavedInput, State, Step};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 use std::collections::{BTreeMap, HashMap};
@@ -25,6 +25,22 @@ pub struct StepChange {
     pub cause: Option<Cause>,
     /// The step of the first state that it corresponds to.
     pub before: Option<usize>,
+    /// Whether progress says CACHED on a daemon that still has the files of the first state, where that is another
+    /// answer: such a daemon is not sent what has the same size and time (`tonistiigi/fsutil`, `diff_containerd.go`).
+    pub warm: Option<bool>,
+}
+
+/// What has to be done again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Cost {
+    /// Steps that are made anew.
+    pub steps: usize,
+    /// Steps of which that depends on the results of others.
+    pub open: usize,
+    /// Files of build contexts that these copy or mount.
+    pub files: usize,
+    /// Bytes of those files.
+    pub bytes: u64,
 }
 
 /// Why a step is made anew.
@@ -81,6 +97,8 @@ pub struct PathChange {
     pub before: Option<String>,
     /// And now.
     pub after: Option<String>,
+    /// A daemon that still has the former one does not see the difference.
+    pub unseen: bool,
 }
 
 /// How a file changed.
@@ -123,6 +141,8 @@ pub struct Note {
 pub enum NoteKind {
     /// It changed, and makes nothing anew.
     NoEffect,
+    /// A daemon that still has the former files goes by them.
+    Warm,
     /// It could not be compared, or only in part.
     Uncertain,
 }
@@ -157,10 +177,137 @@ impl Comparison {
                 None
             } else {
                 let old_step = old.and_then(|o| before.steps.get(o));
-                cause(before, after, number, step, old_step, outcome, &out.steps)
+                cause(before, after, step, old_step, outcome, &out.steps)
             };
-            out.steps.push(StepChange { cached, sure: outcome.is_none_or(|o| o.sure), cause, before: old });
+            let sure = outcome.is_none_or(|o| o.sure);
+            out.steps.push(StepChange { cached, sure, cause, before: old, warm: None });
         }
+        out.warm(before, after, facts, &records);
+        out.outside(before, after);
+        out
+    }
+
+    /// What becomes of the steps on a daemon that still has the files of `before`: it goes by them where it sees no
+    /// difference.
+    fn warm(&mut self, before: &State, after: &State, mut facts: Vec<Facts>, records: &Records) {
+        let mut stale: Vec<(usize, Vec<PathChange>)> = Vec::new();
+        for (number, step) in after.steps.iter().enumerate() {
+            let old = self.steps.get(number).and_then(|s| s.before).and_then(|o| before.steps.get(o));
+            let Some(old) = old else { continue };
+            for (at, (input, old)) in step.inputs.iter().zip(&old.inputs).enumerate() {
+                let differs = input.content != old.content && input.selector == old.selector;
+                if !differs || input.entries.is_empty() || old.entries.is_empty() {
+                    continue;
+                }
+                let changes = changes_of(before, after, input, old);
+                let total = changes.len();
+                let unseen: Vec<PathChange> = changes.into_iter().filter(|c| c.unseen).collect();
+                if unseen.is_empty() {
+                    continue;
+                }
+                if unseen.len() == total
+                    && let Some(fact) = facts.get_mut(number).and_then(|f| f.inputs.get_mut(at))
+                {
+                    fact.content.clone_from(&old.content);
+                }
+                stale.push((number, unseen));
+            }
+        }
+        if stale.is_empty() {
+            return;
+        }
+        let outcomes = find(&facts, after.result, records, &HashMap::new());
+        for (step, outcome) in self.steps.iter_mut().zip(&outcomes) {
+            step.warm = (step.cached != outcome.cached).then_some(outcome.cached);
+        }
+        for (number, unseen) in stale {
+            let (Some(step), Some(change)) = (after.steps.get(number), self.steps.get(number)) else {
+                continue;
+            };
+            let [first, rest @ ..] = unseen.as_slice() else { continue };
+            let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+            let folders = unseen.iter().all(|c| c.change == Change::Mode);
+            let reason =
+                if folders { "it does not compare modes of folders" } else { "size and time are equal" };
+            let becomes = if change.warm == Some(true) {
+                "so the step stays CACHED"
+            } else {
+                "and the step runs with it"
+            };
+            let cure = if folders { "use a new builder" } else { "touch the file, or use a new builder" };
+            let text = format!(
+                "a daemon that was sent the former {}{more} keeps it, as {reason}, {becomes}: {cure}",
+                first.path
+            );
+            self.notes.push(Note { kind: NoteKind::Warm, text, line: step.line });
+        }
+    }
+
+    /// What a reused RUN could read and finds changed, although it is in no key.
+    fn outside(&mut self, before: &State, after: &State) {
+        for (number, step) in after.steps.iter().enumerate() {
+            // A step without inputs is never shown as reused, and is.
+            let Some(change) = self.steps.get(number).filter(|c| c.cause.is_none()) else { continue };
+            let old = change.before.and_then(|o| before.steps.get(o));
+            let mut names: Vec<&String> =
+                step.reads.iter().chain(old.iter().flat_map(|o| &o.reads)).collect();
+            names.sort();
+            names.dedup();
+            for name in names {
+                let (former, now) = (before.outside.get(name), after.outside.get(name));
+                let Some((kind, id)) = name.split_once(' ') else { continue };
+                let text = match (former, now) {
+                    (Some(a), Some(b)) if a != b => format!("the {kind} `{id}` is another one"),
+                    // Who says nothing of a secret may have it all the same.
+                    (None, Some(_)) if kind == "proxy" => format!("the proxy {id} is new"),
+                    (Some(_), None) if kind == "proxy" => format!("the proxy {id} is gone"),
+                    _ => continue,
+                };
+                let text = format!("{text} and in no key: the step keeps what it made with the former one");
+                self.notes.push(Note { line: step.line, ..Note::no_effect(text) });
+            }
+        }
+    }
+
+    /// What has to be done again: in all, and because of each step without counting itself.
+    pub fn costs(&self, after: &State) -> (Cost, HashMap<usize, Cost>) {
+        let mut all = Cost::default();
+        let mut by_origin: HashMap<usize, Cost> = HashMap::new();
+        let mut origins: Vec<usize> = Vec::with_capacity(self.steps.len());
+        for (number, (step, change)) in after.steps.iter().zip(&self.steps).enumerate() {
+            let parent = change.cause.as_ref().and_then(|c| c.step);
+            // A parent is always an earlier step.
+            let origin = parent.and_then(|p| origins.get(p).copied()).unwrap_or(number);
+            origins.push(origin);
+            let again = !change.cached && change.cause.is_some();
+            if !again || step.instruction.is_empty() || step.instruction == "FROM" {
+                continue;
+            }
+            let files = step.inputs.iter().flat_map(|i| after.entries_of(i)).filter(|e| e.1 == 'f');
+            let (files, bytes) = files.fold((0, 0), |(n, sum), e| (n + 1, e.3.saturating_add(sum)));
+            let follows = (origin != number).then(|| by_origin.entry(origin).or_default());
+            for cost in std::iter::once(&mut all).chain(follows) {
+                *(if change.sure { &mut cost.steps } else { &mut cost.open }) += 1;
+                cost.files += files;
+                cost.bytes = cost.bytes.saturating_add(bytes);
+            }
+        }
+        (all, by_origin)
+    }
+
+    /// The steps on whose results it depends whether a step is reused; empty where that is known.
+    pub fn depends_on(&self, after: &State, step: usize) -> Vec<usize> {
+        let open = |n: usize| self.steps.get(n).is_some_and(|c| !c.cached && !c.sure);
+        if !open(step) {
+            return Vec::new();
+        }
+        let inputs = after.steps.get(step).map(|s| s.inputs.as_slice()).unwrap_or_default();
+        let changed = |n: usize| self.steps.get(n).is_some_and(|c| !c.cached);
+        let made = inputs.iter().filter(|i| i.by_content && i.content.is_none() && changed(i.step));
+        let below = inputs.iter().filter(|i| open(i.step));
+        let mut out: Vec<usize> = made.chain(below).map(|i| i.step).collect();
+        out.sort_unstable();
+        out.dedup();
         out
     }
 
@@ -250,7 +397,6 @@ impl Step {
 fn cause(
     before: &State,
     after: &State,
-    number: usize,
     step: &Step,
     old: Option<&Step>,
     outcome: Option<&Outcome>,
@@ -317,10 +463,7 @@ fn cause(
             };
             Some(Cause { kind, detail, paths: Vec::new(), step: Some(parent), words: None })
         }
-        None => {
-            let _ = number;
-            plain(CauseKind::Parent, "no recorded result leads here".to_owned())
-        }
+        None => plain(CauseKind::Parent, "no recorded result leads here".to_owned()),
     }
 }
 
@@ -404,7 +547,7 @@ fn order_changed(step: &Step, old: &Step) -> bool {
 }
 
 fn content_cause(before: &State, after: &State, input: &SavedInput, old: &SavedInput) -> Cause {
-    let paths = changed_entries(before.entries_of(old), after.entries_of(input));
+    let paths = changes_of(before, after, input, old);
     let detail = match paths.as_slice() {
         [] => "what it copies changed".to_owned(),
         [one] => format!("{} {}", one.path, past(one.change)),
@@ -413,6 +556,40 @@ fn content_cause(before: &State, after: &State, input: &SavedInput, old: &SavedI
         }
     };
     Cause { kind: CauseKind::Content, detail, paths, step: None, words: None }
+}
+
+/// What changed of what an input takes, and whether a daemon that has the former files can see it.
+fn changes_of(before: &State, after: &State, input: &SavedInput, old: &SavedInput) -> Vec<PathChange> {
+    let mut changes = changed_entries(before.entries_of(old), after.entries_of(input));
+    let (former, now) = (before.times_of(old), after.times_of(input));
+    if former.is_empty() || now.is_empty() {
+        return changes;
+    }
+    let mut wanted: HashMap<&str, usize> =
+        changes.iter().enumerate().map(|(n, c)| (c.path.as_str(), n)).collect();
+    wanted.retain(|path, _| former.contains_key(path) && now.contains_key(path));
+    let a: HashMap<&str, &Entry> =
+        before.entries_of(old).map(|e| (e.0.as_str(), e)).filter(|(p, _)| wanted.contains_key(p)).collect();
+    let mut unseen = Vec::new();
+    for new in after.entries_of(input) {
+        let path = new.0.as_str();
+        let (Some(number), Some(old)) = (wanted.get(path), a.get(path)) else { continue };
+        let same = match (old.1, new.1) {
+            // Modes and attributes of directories are not looked at.
+            ('d', 'd') => true,
+            ('f', 'f') => old.2 == new.2 && old.3 == new.3 && former.get(path) == now.get(path),
+            _ => false,
+        };
+        if same {
+            unseen.push(*number);
+        }
+    }
+    for number in unseen {
+        if let Some(change) = changes.get_mut(number) {
+            change.unseen = true;
+        }
+    }
+    changes
 }
 
 fn past(change: Change) -> &'static str {
@@ -442,7 +619,8 @@ pub fn changed_entries<'s>(
             Some(_) => Change::Modified,
         };
         let before = old.get(path).map(|e| e.4.clone());
-        out.push(PathChange { path: (*path).to_owned(), change, before, after: Some(entry.4.clone()) });
+        let after = Some(entry.4.clone());
+        out.push(PathChange { path: (*path).to_owned(), change, before, after, unseen: false });
     }
     for (path, entry) in &old {
         if !new.contains_key(path) {
@@ -452,6 +630,7 @@ pub fn changed_entries<'s>(
                 change,
                 before: Some(entry.4.clone()),
                 after: None,
+                unseen: false,
             });
         }
     }

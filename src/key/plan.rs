@@ -137,6 +137,15 @@ pub struct TakenEntry {
     pub size: u64,
     /// Digest of header and content.
     pub digest: String,
+    /// When it was last changed, in nanoseconds since 1970. It is in no key; a daemon that has the file compares it.
+    pub modified: Option<i128>,
+}
+
+impl TakenEntry {
+    /// What of it is in a key.
+    pub fn identity(&self) -> (&str, char, u32, u64, &str) {
+        (&self.path, self.kind, self.mode, self.size, &self.digest)
+    }
 }
 
 /// How much a plan keeps of what instructions take.
@@ -539,6 +548,7 @@ fn taken_entry(view: &View<'_>, entry: &Entry) -> TakenEntry {
         size: entry.size,
         // What cannot be read has made the checksum fail already.
         digest: view.digest_of(entry).unwrap_or_default(),
+        modified: entry.modified(),
     }
 }
 

@@ -3,12 +3,12 @@
 //! Deterministic and small: paths are listed once, values of variables and contents of files are digests.
 
 use super::matching::{Facts, Input};
-use super::plan::{KeyPlan, StepKey, TakenEntry};
+use super::plan::{KeyPlan, StepKey};
 use super::sha256;
-use crate::build::lower::{BuildGraph, FileKind, Op, Vertex};
+use crate::build::lower::{BuildGraph, FileKind, MountDetail, Op, Vertex};
 use crate::build::model::{Action, BuildModel};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The format of the file.
 pub const SCHEMA: &str = "layerlint.state/1";
@@ -28,6 +28,13 @@ pub struct State {
     pub result: Option<usize>,
     /// Files, directories and links, each once.
     pub entries: Vec<Entry>,
+    /// When each of them was last changed, in nanoseconds since 1970, where that is known; nothing of it is kept in a
+    /// file, because two checkouts have the same state.
+    #[serde(skip)]
+    pub times: Vec<Option<i128>>,
+    /// What a RUN can read although it is in no key, with a short digest: `secret NAME`, `ssh NAME`, `proxy NAME`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outside: BTreeMap<String, String>,
     /// The operations; inputs come before what uses them.
     pub steps: Vec<Step>,
     /// Instructions that make no operation, in file order.
@@ -77,6 +84,9 @@ pub struct Step {
     /// Other parts of the key that a person would name, with the digest of the value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub facets: BTreeMap<String, String>,
+    /// What of [`State::outside`] it can read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<String>,
     /// What is not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<String>,
@@ -148,17 +158,19 @@ pub enum LoadError {
 impl State {
     /// The state of a build whose plan was made with [`super::plan::Detail::Entries`].
     pub fn new(dockerfile: &str, model: &BuildModel<'_>, graph: &BuildGraph<'_>, plan: &KeyPlan) -> Self {
-        let mut known: BTreeMap<&TakenEntry, usize> = BTreeMap::new();
+        let mut known: Known<'_> = BTreeMap::new();
         for input in plan.steps.iter().flat_map(|s| &s.inputs) {
             for entry in input.content.iter().flat_map(|c| &c.entries) {
-                known.insert(entry, 0);
+                let (_, time) = known.entry(entry.identity()).or_insert((0, entry.modified));
+                // Two contexts may have the same file.
+                *time = time.filter(|t| entry.modified == Some(*t));
             }
         }
-        for (number, slot) in known.values_mut().enumerate() {
+        for (number, (slot, _)) in known.values_mut().enumerate() {
             *slot = number;
         }
-        let entries =
-            known.keys().map(|e| Entry(e.path.clone(), e.kind, e.mode, e.size, e.digest.clone())).collect();
+        let entry = |e: &(&str, char, u32, u64, &str)| Entry(e.0.to_owned(), e.1, e.2, e.3, e.4.to_owned());
+        let entries = known.keys().map(entry).collect();
         let facts = plan.facts(graph);
         let steps = graph.vertices.iter().zip(&plan.steps).zip(facts);
         let steps = steps.map(|((vertex, key), facts)| step(model, vertex, key, facts, &known)).collect();
@@ -178,6 +190,8 @@ impl State {
             platform: model.graph.platform.to_string(),
             result: model.graph.target.and_then(|t| graph.outputs.get(t).copied().flatten()).flatten(),
             entries,
+            times: known.values().map(|(_, time)| *time).collect(),
+            outside: outside(model),
             steps,
             config: config.collect(),
         }
@@ -196,6 +210,7 @@ impl State {
             ("platform", serde_json::to_string(&self.platform)?),
             ("result", serde_json::to_string(&self.result)?),
             ("entries", lines(&self.entries)?),
+            ("outside", serde_json::to_string(&self.outside)?),
             ("steps", lines(&self.steps)?),
             ("config", lines(&self.config)?),
         ];
@@ -252,6 +267,14 @@ impl State {
             .collect()
     }
 
+    /// When each thing that an input takes was last changed, by its path, where that is known.
+    pub fn times_of<'s>(&'s self, input: &'s SavedInput) -> HashMap<&'s str, i128> {
+        let runs = input.entries.iter().filter_map(|[first, last]| {
+            Some(self.entries.get(*first..=*last)?.iter().zip(self.times.get(*first..=*last)?))
+        });
+        runs.flatten().filter_map(|(entry, time)| Some((entry.0.as_str(), (*time)?))).collect()
+    }
+
     /// What an input takes.
     pub fn entries_of<'s>(&'s self, input: &'s SavedInput) -> impl Iterator<Item = &'s Entry> {
         let runs = input.entries.iter().filter_map(|[first, last]| self.entries.get(*first..=*last));
@@ -259,13 +282,10 @@ impl State {
     }
 }
 
-fn step(
-    model: &BuildModel<'_>,
-    vertex: &Vertex<'_>,
-    key: &StepKey,
-    facts: Facts,
-    known: &BTreeMap<&TakenEntry, usize>,
-) -> Step {
+/// What is taken, by what of it is in a key: its number in the list, and when it was last changed.
+type Known<'e> = BTreeMap<(&'e str, char, u32, u64, &'e str), (usize, Option<i128>)>;
+
+fn step(model: &BuildModel<'_>, vertex: &Vertex<'_>, key: &StepKey, facts: Facts, known: &Known<'_>) -> Step {
     let written = vertex.step.and_then(|(stage, n)| model.stages.get(stage)?.steps.get(n));
     let is_source = matches!(vertex.op, Op::Local(_) | Op::Image { .. } | Op::Http { .. } | Op::Git { .. });
     let own = written.filter(|_| !vertex.internal && !is_source);
@@ -291,7 +311,13 @@ fn step(
         selector: facts.selector,
         by_content: facts.by_content,
         content: facts.content,
-        entries: runs(input.content.iter().flat_map(|c| &c.entries).filter_map(|e| known.get(e)).copied()),
+        entries: runs(
+            input
+                .content
+                .iter()
+                .flat_map(|c| &c.entries)
+                .filter_map(|e| known.get(&e.identity()).map(|(number, _)| *number)),
+        ),
     });
     let line = match written.filter(|_| own.is_some()) {
         Some(s) => s.position.and_then(|p| model.graph.document.instructions.get(p)).map(|i| i.line),
@@ -307,10 +333,52 @@ fn step(
         inputs: inputs.collect(),
         variables,
         facets: facets(vertex),
+        reads: reads(vertex, model),
         unknown: vertex.unknown.clone(),
         ignore_cache: vertex.ignore_cache,
         local: matches!(vertex.op, Op::Local(_)),
     }
+}
+
+/// What processes can read although it is in no key. The digests are too short to find a value by trying.
+fn outside(model: &BuildModel<'_>) -> BTreeMap<String, String> {
+    let build = model.build;
+    let proxies = build.build_args.iter().filter(|(name, _)| is_proxy(name));
+    let proxies = proxies.map(|(name, value)| (format!("proxy {name}"), fingerprint(value.as_bytes())));
+    proxies.chain(build.outside.iter().cloned()).collect()
+}
+
+/// A digest that is long enough to see a change, and too short to be sure of a value that was guessed.
+pub fn fingerprint(value: &[u8]) -> String {
+    sha256([b"layerlint outside\0", value].concat()).chars().skip("sha256:".len()).take(8).collect()
+}
+
+/// Whether an argument reaches every RUN without being declared and without being in its key
+/// (`proxyEnvFromBuildArgs` in `dockerfile2llb/convert.go`).
+pub fn is_proxy(name: &str) -> bool {
+    ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"]
+        .iter()
+        .any(|proxy| name.eq_ignore_ascii_case(proxy))
+}
+
+/// What of the outside an operation can read.
+fn reads(vertex: &Vertex<'_>, model: &BuildModel<'_>) -> Vec<String> {
+    let Op::Exec(exec) = &vertex.op else { return Vec::new() };
+    let mounts = exec.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountDetail::Secret(access) => Some(format!("secret {}", access.id)),
+        MountDetail::Ssh(access) if access.id.is_empty() => Some("ssh default".to_owned()),
+        MountDetail::Ssh(access) => Some(format!("ssh {}", access.id)),
+        _ => None,
+    });
+    let variables = exec.secret_env.iter().map(|(id, _, _)| format!("secret {id}"));
+    // A proxy that is declared is a variable like others.
+    let proxies = model.build.build_args.iter().map(|(name, _)| name);
+    let proxies = proxies.filter(|name| is_proxy(name) && !exec.env.iter().any(|(n, _)| n == *name));
+    let mut out: Vec<String> =
+        mounts.chain(variables).chain(proxies.map(|name| format!("proxy {name}"))).collect();
+    out.sort();
+    out.dedup();
+    out
 }
 
 /// Ascending numbers as runs.
@@ -385,6 +453,8 @@ mod tests {
             target: None,
             platform: "linux/amd64".to_owned(),
             result: Some(0),
+            times: Vec::new(),
+            outside: BTreeMap::new(),
             entries: vec![Entry("a".to_owned(), 'f', 0o644, 1, "sha256:x".to_owned())],
             steps: vec![Step {
                 name: "n".to_owned(),
@@ -396,6 +466,7 @@ mod tests {
                 inputs: Vec::new(),
                 variables: Vec::new(),
                 facets: BTreeMap::new(),
+                reads: Vec::new(),
                 unknown: Vec::new(),
                 ignore_cache: false,
                 local: false,
@@ -409,7 +480,7 @@ mod tests {
         let state = small();
         let bytes = state.to_json().unwrap();
         assert_eq!(State::from_json(&bytes).unwrap(), state);
-        assert_eq!(String::from_utf8(bytes).unwrap().lines().count(), 14);
+        assert_eq!(String::from_utf8(bytes).unwrap().lines().count(), 15);
     }
 
     #[test]

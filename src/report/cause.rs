@@ -19,6 +19,9 @@ struct PathItem<'a> {
     change: &'static str,
     before: Option<&'a str>,
     after: Option<&'a str>,
+    /// A daemon that still has the former one sees no difference.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unseen_when_warm: bool,
 }
 
 impl<'a> CauseItem<'a> {
@@ -28,6 +31,7 @@ impl<'a> CauseItem<'a> {
             change: change.change.name(),
             before: change.before.as_deref(),
             after: change.after.as_deref(),
+            unseen_when_warm: change.unseen,
         };
         Self {
             kind: cause.kind.name(),
