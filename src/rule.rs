@@ -14,6 +14,8 @@ mod cache_mount_stale_output;
 mod cache_mount_wrong_path;
 mod caches;
 mod command;
+mod dependency_build_mismatch;
+mod deps_into_cache_mount;
 mod dockerignore_gap;
 mod dockerignore_hides_copied;
 mod duplicate_context_copy;
@@ -27,6 +29,7 @@ mod leftovers;
 mod lockfile_not_copied;
 mod manifest_glob_flattened;
 mod missing_dockerignore;
+mod missing_manifest;
 mod moving_remote_fetch;
 mod mutable_base_tag;
 mod mutable_copy_from;
@@ -82,6 +85,8 @@ pub const ALL: &[&Rule] = &[
     &cache_mount_shared_id::RULE,
     &cache_mount_stale_output::RULE,
     &cache_mount_wrong_path::RULE,
+    &dependency_build_mismatch::RULE,
+    &deps_into_cache_mount::RULE,
     &dockerignore_gap::RULE,
     &dockerignore_hides_copied::RULE,
     &duplicate_context_copy::RULE,
@@ -92,6 +97,7 @@ pub const ALL: &[&Rule] = &[
     &lockfile_not_copied::RULE,
     &manifest_glob_flattened::RULE,
     &missing_dockerignore::RULE,
+    &missing_manifest::RULE,
     &moving_remote_fetch::RULE,
     &mutable_base_tag::RULE,
     &mutable_copy_from::RULE,

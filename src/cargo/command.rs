@@ -49,6 +49,8 @@ pub struct CargoCommand {
     pub force: bool,
     /// It comes from a registry or a repository: `install` without `--path`.
     pub remote: bool,
+    /// What `chef cook` compiles the dependencies for; `None` for all other commands, and with `--no-build`.
+    pub cook: Option<Mode>,
 }
 
 /// What a command line of cargo does.
@@ -147,6 +149,10 @@ impl CargoCommand {
             }
             if tool == "chef" {
                 command.verb = Verb::Chef;
+                "cargo".clone_into(&mut command.driver);
+                command.options(arguments);
+                command.flags.sort();
+                command.finish_chef();
                 return Some(command);
             }
         }
@@ -198,7 +204,20 @@ impl CargoCommand {
         command.options(arguments);
         command.flags.sort();
         command.flags.dedup();
+        if command.verb == Verb::Chef {
+            command.finish_chef();
+        }
         Some(command)
+    }
+
+    /// Of `chef`, only `cook` compiles.
+    fn finish_chef(&mut self) {
+        let cooks = self.operands.first().is_some_and(|v| v.text == "cook");
+        self.cook = if cooks { self.cook.or(Some(Mode::Build)) } else { None };
+        if self.flags.iter().any(|f| f == "--no-build") {
+            self.cook = None;
+        }
+        self.flags.retain(|f| f != "--no-build");
     }
 
     fn options(&mut self, mut arguments: impl Iterator<Item = Argument>) {
@@ -271,6 +290,9 @@ impl CargoCommand {
                 self.remote = false;
             }
             "--force" => self.force = true,
+            "--check" | "--clippy" if self.verb == Verb::Chef => self.cook = Some(Mode::Check),
+            "--zigbuild" if self.verb == Verb::Chef => self.driver.push_str(" zigbuild"),
+            "--no-build" if self.verb == Verb::Chef => self.flags.push(name.to_owned()),
             _ if name.starts_with("--") => {}
             _ if name.starts_with('-') => {
                 // Letters of one word: `-rv`.

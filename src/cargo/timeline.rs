@@ -6,9 +6,12 @@
 //! time after the one before, if something removed its artefacts, or if a crate that it needs is compiled anew.
 //! So says cargo's fingerprint of a unit (`cargo::core::compiler::fingerprint`), and so it was tried with cargo 1.95.
 
+mod ahead;
 mod clean;
 mod file;
 mod unit;
+
+pub use ahead::{Difference, Final, Lack, Prepared};
 
 use clean::{Clean, Scope, same_dir};
 use file::{About, Brought, Content, File, Note, State, Time, brings_sources, guess, put, touch, write};
@@ -38,6 +41,8 @@ pub struct Timeline {
     pub mounted: Vec<MountedBuild>,
     /// Manifests that could not be read, so that crates may be missing; by path.
     pub unread: Vec<workspace::Note>,
+    /// Builds of dependencies alone, to keep them in a layer of their own.
+    pub prepared: Vec<Prepared>,
 }
 
 /// A crate in an image.
@@ -146,6 +151,7 @@ pub fn follow(model: &BuildModel<'_>, sources: Option<&Sources<'_>>) -> Timeline
     let mut follower = Follower {
         sources: sources.filter(|s| brings_manifests(model, s)),
         roots: Vec::new(),
+        names_only: false,
         workspaces: HashMap::new(),
         clock: 0,
         effort: 0,
@@ -157,8 +163,11 @@ pub fn follow(model: &BuildModel<'_>, sources: Option<&Sources<'_>>) -> Timeline
     }
     if let Some(sources) = follower.sources {
         let mut roots: Vec<String> = sources.settings().map(str::to_owned).collect();
+        follower.names_only = sources.are_names_only();
         for dir in sources.manifest_dirs() {
             roots.extend(sources.targets_in(dir).into_iter().map(|t| t.path));
+            let script = if dir.is_empty() { "build.rs".to_owned() } else { format!("{dir}/build.rs") };
+            roots.extend(Some(script).filter(|s| follower.names_only && sources.has(s)));
         }
         roots.sort();
         roots.dedup();
@@ -222,6 +231,8 @@ struct Follower<'m> {
     sources: Option<&'m Sources<'m>>,
     /// Files of the context that are followed: roots of crates, manifests, settings.
     roots: Vec<String>,
+    /// All manifests of the context are empty: it is a list of names, which tells nothing about crates.
+    names_only: bool,
     workspaces: HashMap<String, Option<Rc<Workspace>>>,
     clock: u32,
     /// Files looked at so far.
@@ -287,11 +298,13 @@ impl Follower<'_> {
 
     /// Files of the context.
     fn bring(&mut self, state: &mut State, map: &Mapping, pattern: &str, span: Span, at: u32) {
-        if self.sources.is_none() {
+        if self.sources.is_none() || self.names_only {
             guess(map, state, pattern, span, at);
             if brings_sources(pattern) {
                 state.brought.push(Brought { at, span, dest: map.dest.clone() });
             }
+        }
+        if self.sources.is_none() {
             return;
         }
         let literal = pattern.trim_start_matches('/');
@@ -304,7 +317,7 @@ impl Follower<'_> {
                 put(state, &dest, Content::Context(Rc::from(path.as_str())), Time::Context, span, at);
             }
         }
-        if brought {
+        if brought && !self.names_only {
             state.brought.push(Brought { at, span, dest: map.dest.clone() });
         }
     }
@@ -345,10 +358,22 @@ impl Follower<'_> {
             record.key.dir = dir;
             records.push(record);
         }
+        let mut prepared = Vec::new();
+        for ahead in &end.prepared {
+            let Some(dir) = map.destination(pattern, &ahead.key.dir) else { continue };
+            let mut ahead = ahead.clone();
+            if let Some(root) = dir.strip_suffix("/target") {
+                ahead.key.project = if root.is_empty() { "/".to_owned() } else { root.to_owned() };
+            }
+            ahead.key.dir = dir;
+            ahead.at = at;
+            prepared.push(ahead);
+        }
         for (path, content, time) in files {
             put(state, &path, content, time, span, at);
         }
         state.records.extend(records);
+        state.prepared.extend(prepared);
     }
 
     // Commands.
@@ -619,6 +644,7 @@ impl Follower<'_> {
             Verb::Compile(mode) if !command.remote => {
                 self.compile(state, session, process, command, mode, at);
             }
+            Verb::Chef => self.cook(state, session, process, command, at),
             _ => {}
         }
     }
@@ -691,8 +717,9 @@ impl Follower<'_> {
         if let Some(known) = self.workspaces.get(package) {
             return known.clone();
         }
-        let found = self.sources.and_then(|s| Workspace::containing(s, package)).map(Rc::new);
-        if let (None, Some(sources)) = (&found, self.sources) {
+        let sources = self.sources.filter(|_| !self.names_only);
+        let found = sources.and_then(|s| Workspace::containing(s, package)).map(Rc::new);
+        if let (None, Some(sources)) = (&found, sources) {
             self.out.unread.extend(Workspace::unread(sources, package));
         }
         self.workspaces.insert(package.to_owned(), found.clone());
@@ -721,8 +748,7 @@ impl Follower<'_> {
         }
         let dir = target_dir(process, &command, &project.root);
         let place = session.place(&dir);
-        let mut flags = command.flags.clone();
-        flags.extend(self.settings(state, &project));
+        let flags = command.flags.clone();
         let key = Key {
             dir: place,
             profile: CargoCommand::profile_dir(&command.profile).to_owned(),
@@ -734,6 +760,7 @@ impl Follower<'_> {
             environment: process.environment(decides),
             project: project.root.clone(),
             manifest: project.manifest.clone(),
+            settings: self.settings(state, &project),
         };
         let units = match &project.known {
             Some((space, package)) => exact_units(state, space, package, &project, &command),
@@ -752,6 +779,7 @@ impl Follower<'_> {
             target_dir: dir.clone(),
             command,
         };
+        self.ahead(state, session, &project, &key, &units, &build, at);
         let record = state.records.iter().rposition(|r| r.key == key);
         let mut reported = false;
         match record {

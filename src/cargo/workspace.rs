@@ -30,6 +30,12 @@ impl<'c> Sources<'c> {
         Self { context, files: paths.filter(|p| p.ends_with(".rs") || is_settings(p)).collect() }
     }
 
+    /// Whether all manifests are empty, so that only names of files are known.
+    pub fn are_names_only(&self) -> bool {
+        let size = |p: &str| self.context.entry(p.as_bytes()).map(|e| e.size);
+        self.files.iter().filter(|p| p.ends_with("Cargo.toml")).all(|p| size(p) == Some(0))
+    }
+
     /// The context.
     pub fn context(&self) -> &'c ContextIndex {
         self.context

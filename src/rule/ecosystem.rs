@@ -999,6 +999,49 @@ pub(super) const INSTALLERS: &[Installer] = &[
     },
 ];
 
+/// Files beside a manifest that decide what an install does, by the name in [`INSTALLERS`]; and words, one of which they
+/// must hold for that.
+pub(super) const INSTALL_SETTINGS: &[(&str, &str, &[&str])] = &[
+    ("npm", ".npmrc", NPMRC),
+    ("pnpm", "pnpm-workspace.yaml", &[]),
+    ("pnpm", ".pnpmfile.cjs", &[]),
+    ("pnpm", ".npmrc", NPMRC),
+    ("yarn", ".yarnrc.yml", &[]),
+    ("yarn", ".yarnrc", &["registry", "install", "offline"]),
+    ("yarn", ".npmrc", NPMRC),
+    ("bun", "bunfig.toml", &["install", "registry"]),
+    ("uv", "uv.toml", &[]),
+    ("poetry", "poetry.toml", &[]),
+    ("go", "go.work", &[]),
+    ("dotnet", "Directory.Packages.props", &[]),
+    ("dotnet", "Directory.Build.props", &[]),
+    ("dotnet", "Directory.Build.targets", &[]),
+    ("dotnet", "nuget.config", &[]),
+    ("dotnet", "NuGet.Config", &[]),
+    ("dotnet", "NuGet.config", &[]),
+    ("gradle", "settings.gradle.kts", &[]),
+    ("gradle", "settings.gradle", &[]),
+    ("gradle", "gradle.properties", &[]),
+    ("gradle", "gradle/libs.versions.toml", &[]),
+    ("maven", ".mvn/extensions.xml", &[]),
+    ("maven", ".mvn/maven.config", &[]),
+];
+
+const NPMRC: &[&str] = &[
+    "registry",
+    "node-linker",
+    "hoist",
+    "peer",
+    "link-workspace",
+    "ignore-scripts",
+    "omit",
+    "include",
+    "install-strategy",
+    "install-links",
+    "package-import-method",
+    "inject-workspace",
+];
+
 /// Manifests of tools that compile and install in one go, so that none of [`INSTALLERS`] is about them.
 pub(super) const OTHER_MANIFESTS: &[&str] = &[
     "Cargo.toml",

@@ -204,20 +204,23 @@ fn is_hollow(context: &ContextIndex, path: &str) -> bool {
         folder = above;
         if context.entry(folder.as_bytes()).is_some_and(|e| e.is_dir()) {
             let inside = format!("{folder}/");
-            return !context.entries().any(|e| e.path.starts_with(inside.as_bytes()));
+            let mut below =
+                context.entries().filter(|e| e.is_file() && e.path.starts_with(inside.as_bytes()));
+            return below
+                .all(|e| is_about_the_build(e.path.rsplit(|b| *b == b'/').next().unwrap_or_default()));
         }
     }
     false
 }
 
 /// The path in the context of a file in the image: a copy that names it counts before one of its folder.
-fn source_among(copies: &[Transfer<'_, '_>], path: &str) -> Option<String> {
+pub(super) fn source_among(copies: &[Transfer<'_, '_>], path: &str) -> Option<String> {
     let copies = || copies.iter().rev();
     copies().find_map(|c| named_source(c, path)).or_else(|| copies().find_map(|c| folder_source(c, path)))
 }
 
 /// The same for a copy of that file, or of a pattern that it matches.
-fn named_source(copy: &Transfer<'_, '_>, path: &str) -> Option<String> {
+pub(super) fn named_source(copy: &Transfer<'_, '_>, path: &str) -> Option<String> {
     if copy.is_whole() {
         return None;
     }

@@ -69,12 +69,25 @@ pub(super) struct Brought {
     pub(super) dest: String,
 }
 
+/// A compilation of dependencies alone, as a stage has it.
+#[derive(Clone, Debug)]
+pub(super) struct Ahead {
+    /// Its place in [`super::Timeline::prepared`].
+    pub(super) index: usize,
+    pub(super) key: Key,
+    pub(super) at: u32,
+    /// Build scripts that were there.
+    pub(super) scripts: Vec<String>,
+}
+
 #[derive(Clone, Default)]
 pub(super) struct State {
     pub(super) files: BTreeMap<String, File>,
     pub(super) records: Vec<Record>,
     pub(super) notes: Vec<Note>,
     pub(super) brought: Vec<Brought>,
+    /// Compilations of dependencies alone.
+    pub(super) prepared: Vec<Ahead>,
     /// When some Rust source was touched last, whichever.
     pub(super) touched: u32,
 }
@@ -116,7 +129,9 @@ impl State {
             }
         }
         // Without a context the files are not known; a pattern that takes Rust sources takes them all.
-        if takes("/layerlint/src/main.rs") {
+        let probes = ["/layerlint/src/main.rs".to_owned()];
+        let below = self.brought.iter().map(|b| format!("{}/src/main.rs", b.dest.trim_end_matches('/')));
+        if probes.into_iter().chain(below).any(|path| takes(&path)) {
             self.touched = at;
         }
     }

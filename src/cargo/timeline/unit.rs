@@ -25,6 +25,8 @@ pub(super) struct Key {
     /// Root directory of the workspace in the image, and its manifest.
     pub(super) project: String,
     pub(super) manifest: Option<Content>,
+    /// Files that decide what is compiled with what: toolchain and settings.
+    pub(super) settings: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
