@@ -11,6 +11,7 @@ mod graph;
 mod keys;
 mod rules;
 mod state;
+mod verify;
 mod why;
 
 pub use build::{Build, BuildArgs};
@@ -37,6 +38,7 @@ use std::process::ExitCode;
         layerlint why --since HEAD~1         what does the last commit make a build do again?\n  \
         layerlint context                    which files does Docker send, and why not the others?\n  \
         layerlint cache ./cache .            will this exported cache hit, and is it what it says?\n  \
+        layerlint verify app.tar .           does the image hold the files of this source tree?\n  \
         layerlint rules arg-baked-env        what is this rule, why does it hurt, how is it fixed?\n\n\
         Exit codes: 0 nothing found, 1 findings, 2 usage or unreadable input, 3 nothing to lint, \
         4 a Dockerfile that BuildKit would refuse.",
@@ -65,6 +67,8 @@ enum Command {
     Context(context::Args),
     /// Will this exported cache hit, and does it hold what its keys promise?
     Cache(cache::Args),
+    /// Does the image hold the files of this source tree?
+    Verify(verify::Args),
     /// Which stages are there, how do they feed each other, which are never built?
     Graph(graph::Args),
     /// What rules are there; what is this rule, why does it hurt, how is it fixed?
@@ -112,6 +116,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Why(args) => why::run(&args, &mut console),
         Command::Context(args) => context::run(&args, &mut console),
         Command::Cache(args) => cache::run(&args, &mut console),
+        Command::Verify(args) => verify::run(&args, &mut console),
         Command::Graph(args) => graph::run(&args, &mut console),
         Command::Rules(args) => rules::run(&args, &mut console),
     };

@@ -8,9 +8,14 @@
 
 pub mod audit;
 pub mod cache;
+pub mod effect;
+pub mod expected;
+pub mod image;
 pub mod layer;
 pub mod prediction;
 pub mod store;
+pub mod tree;
+pub mod verify;
 
 mod error;
 mod oci;

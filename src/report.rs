@@ -12,6 +12,7 @@ mod human;
 mod json;
 pub mod keys;
 mod page;
+pub mod verify;
 pub mod why;
 
 pub use context::{ContextFormat, write_context};

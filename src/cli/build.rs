@@ -92,7 +92,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 struct Ignored;
 
 impl Ignored {
-    const VALUED: [(&str, Option<char>); 32] = [
+    const VALUED: [(&str, Option<char>); 31] = [
         ("allow", None),
         ("annotation", None),
         ("attest", None),
@@ -117,7 +117,6 @@ impl Ignored {
         ("print", None),
         ("progress", None),
         ("provenance", None),
-        ("root", None),
         ("sbom", None),
         ("security-opt", None),
         ("server-config", None),
@@ -356,18 +355,31 @@ impl Build {
         look: impl FnOnce(&Planned<'_>) -> Result<R, CliError>,
     ) -> Result<R, CliError> {
         let images = self.images()?;
+        self.lowered(&images, context, |model, graph, mut contexts| {
+            change(model, &mut contexts)?;
+            let plan = KeyPlan::with_detail(graph, &contexts, detail);
+            look(&Planned { model, graph, contexts: &contexts, plan: &plan })
+        })
+    }
+
+    /// Takes the build to its operations and the contexts that they need, and hands everything on. The main context is
+    /// walked unless it is given.
+    pub(super) fn lowered<R>(
+        &self,
+        images: &Images,
+        context: Option<ContextIndex>,
+        look: impl FnOnce(&BuildModel<'_>, &BuildGraph<'_>, Contexts) -> Result<R, CliError>,
+    ) -> Result<R, CliError> {
         let stages = StageGraph::new(&self.document, &self.invocation);
         self.accept(&stages)?;
-        let model = BuildModel::new(&stages, &self.invocation, &images);
-        let graph = BuildGraph::new(&model, &images);
+        let model = BuildModel::new(&stages, &self.invocation, images);
+        let graph = BuildGraph::new(&model, images);
         self.accept_model(&model, &graph)?;
         let folder = &self.invocation.context;
-        let mut contexts = Contexts::open(&graph, folder, self.dockerfile().as_deref(), context)
+        let contexts = Contexts::open(&graph, folder, self.dockerfile().as_deref(), context)
             .map_err(|e| self.context_error(&e))?;
         contexts.check(&graph).map_err(|e| self.context_error(&e))?;
-        change(&model, &mut contexts)?;
-        let plan = KeyPlan::with_detail(&graph, &contexts, detail);
-        look(&Planned { model: &model, graph: &graph, contexts: &contexts, plan: &plan })
+        look(&model, &graph, contexts)
     }
 
     /// Fails if BuildKit would refuse an instruction when it expands it.

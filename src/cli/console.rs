@@ -4,7 +4,7 @@ use super::{CliError, Exit};
 use crate::report::{Human, Sources};
 use anstream::{AutoStream, ColorChoice};
 use std::io::{BufWriter, IsTerminal, Write};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 
 /// Options of every command.
 #[derive(Debug, clap::Args)]
@@ -100,20 +100,24 @@ impl Console {
 pub(super) struct Busy {
     done: Option<mpsc::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
+    what: Arc<Mutex<String>>,
 }
 
 impl Busy {
     /// Starts the clock. In a pipe nothing is ever shown.
-    pub(super) fn with(what: &'static str) -> Self {
+    pub(super) fn with(what: &str) -> Self {
+        let what = Arc::new(Mutex::new(what.to_owned()));
         if !std::io::stderr().is_terminal() {
-            return Self { done: None, thread: None };
+            return Self { done: None, thread: None, what };
         }
         let (done, over) = mpsc::channel::<()>();
+        let now = Arc::clone(&what);
         let thread = std::thread::spawn(move || {
             let started = std::time::Instant::now();
             let mut wait = std::time::Duration::from_millis(500);
             let mut err = std::io::stderr();
             while over.recv_timeout(wait) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let what = now.lock().map(|w| w.clone()).unwrap_or_default();
                 let _ = write!(err, "\r\x1b[K{what} … {:.0} s", started.elapsed().as_secs_f32());
                 let _ = err.flush();
                 wait = std::time::Duration::from_secs(1);
@@ -123,7 +127,14 @@ impl Busy {
                 let _ = err.flush();
             }
         });
-        Self { done: Some(done), thread: Some(thread) }
+        Self { done: Some(done), thread: Some(thread), what }
+    }
+
+    /// Says from now on that something else is done.
+    pub(super) fn now(&self, what: String) {
+        if let Ok(mut slot) = self.what.lock() {
+            *slot = what;
+        }
     }
 }
 

@@ -471,7 +471,7 @@ fn differences(promise: &Promise, layer: &Layer, below: Option<&[Rc<Layer>]>) ->
             continue;
         }
         // Written again as it was: of no effect.
-        if below.and_then(|b| look(b, path)).is_some_and(|e| e == entry) {
+        if below.and_then(|b| look(b, path)).is_some_and(|e| e.is_like(entry)) {
             continue;
         }
         extra(path, describe(entry));
@@ -527,7 +527,7 @@ fn unlike(file: &PromisedFile, entry: &LayerEntry) -> Option<(String, String)> {
 }
 
 /// The promise with what ADD unpacks in place of the archives.
-fn unpacked(promise: Rc<Promise>) -> Result<Rc<Promise>, NoPromise> {
+pub(super) fn unpacked(promise: Rc<Promise>) -> Result<Rc<Promise>, NoPromise> {
     if promise.copies.iter().all(|c| c.archive.is_none()) {
         return Ok(promise);
     }
@@ -558,7 +558,7 @@ fn unpacked(promise: Rc<Promise>) -> Result<Rc<Promise>, NoPromise> {
     Ok(Rc::new(out))
 }
 
-fn name_of(kind: &PromisedKind) -> &'static str {
+pub(super) fn name_of(kind: &PromisedKind) -> &'static str {
     match kind {
         PromisedKind::File { .. } => "file",
         PromisedKind::Dir => "directory",
@@ -567,7 +567,7 @@ fn name_of(kind: &PromisedKind) -> &'static str {
     }
 }
 
-fn name(kind: &LayerKind) -> &'static str {
+pub(super) fn name(kind: &LayerKind) -> &'static str {
     match kind {
         LayerKind::File { .. } | LayerKind::Hardlink { .. } => "file",
         LayerKind::Dir => "directory",
@@ -577,7 +577,7 @@ fn name(kind: &LayerKind) -> &'static str {
     }
 }
 
-fn described(kind: &PromisedKind) -> Option<String> {
+pub(super) fn described(kind: &PromisedKind) -> Option<String> {
     match kind {
         PromisedKind::File { digest, .. } => digest.clone(),
         PromisedKind::Symlink { target } => Some(format!("link to {}", target.to_str_lossy())),
@@ -585,7 +585,7 @@ fn described(kind: &PromisedKind) -> Option<String> {
     }
 }
 
-fn describe(entry: &LayerEntry) -> Option<String> {
+pub(super) fn describe(entry: &LayerEntry) -> Option<String> {
     match &entry.kind {
         LayerKind::File { digest, .. } => Some(digest.clone()),
         LayerKind::Symlink { target } => Some(format!("link to {}", target.to_str_lossy())),

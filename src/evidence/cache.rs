@@ -487,6 +487,6 @@ fn looping(layers: &[CacheLayerEntry]) -> Option<usize> {
     None
 }
 
-fn json<T: DeserializeOwned>(place: &str, bytes: &[u8]) -> Result<T, EvidenceError> {
+pub(super) fn json<T: DeserializeOwned>(place: &str, bytes: &[u8]) -> Result<T, EvidenceError> {
     serde_json::from_slice(bytes).map_err(|e| EvidenceError::malformed(place, e.to_string()))
 }

@@ -21,6 +21,32 @@ pub enum EvidenceError {
         /// what is missing
         message: String,
     },
+    /// The same where an image is expected.
+    #[error("{} is no image: {message}", path.display())]
+    NoImage {
+        /// the file or folder
+        path: PathBuf,
+        /// what is missing
+        message: String,
+    },
+    /// Several images, of which one must be chosen.
+    #[error("there are several images in {}", path.display())]
+    Several {
+        /// the archive
+        path: PathBuf,
+        /// what they are called
+        known: Vec<String>,
+    },
+    /// An image, but none for that platform.
+    #[error("there is no image for {wanted} in {}", path.display())]
+    Platform {
+        /// the image
+        path: PathBuf,
+        /// what was asked for
+        wanted: String,
+        /// what there is
+        known: Vec<String>,
+    },
     /// A document or archive says something that cannot be.
     #[error("{place}: {message}")]
     Malformed {

@@ -2,7 +2,7 @@
 //! (OCI image specification, `layer.md`).
 
 use super::error::EvidenceError;
-use super::packed::{Metered, bound, text, unpacked};
+use super::packed::{Hashing, Metered, bound, text, unpacked};
 use super::store::{Store, leads_out, shortened};
 use crate::context::path::clean;
 use bstr::{BString, ByteSlice as _};
@@ -28,6 +28,23 @@ pub struct Layer {
     pub foreign: Vec<BString>,
 }
 
+/// How to know that a layer is the one that was meant.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Check<'d> {
+    /// by the digest of its bytes as they are stored
+    Stored(&'d str),
+    /// by the digest of its bytes when unpacked, as in old archives of `docker save`
+    Unpacked(&'d str),
+}
+
+impl<'d> Check<'d> {
+    fn digest(&self) -> &'d str {
+        match self {
+            Check::Stored(digest) | Check::Unpacked(digest) => digest,
+        }
+    }
+}
+
 /// One path of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerEntry {
@@ -35,6 +52,15 @@ pub struct LayerEntry {
     pub kind: LayerKind,
     /// Permission bits with setuid, setgid and sticky.
     pub mode: u32,
+    /// Time of the last change in seconds since 1970.
+    pub mtime: i64,
+}
+
+impl LayerEntry {
+    /// Whether two are the same but for their times.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.mode == other.mode
+    }
 }
 
 /// What a path of a layer is.
@@ -74,11 +100,22 @@ impl Layer {
         digest: &str,
         expected: u64,
     ) -> Result<Self, EvidenceError> {
+        let limit = |size: u64| bound(size).max(expected.saturating_mul(2));
+        Self::checked(store, name, Check::Stored(digest), limit)
+    }
+
+    /// The same with another way to check it and any bound, which is asked for with the size of the blob.
+    pub(super) fn checked(
+        store: &Store,
+        name: &str,
+        check: Check<'_>,
+        limit: impl FnOnce(u64) -> u64,
+    ) -> Result<Self, EvidenceError> {
+        let digest = check.digest();
         let Some((mut reader, hash, size)) = store.hashed(name)? else {
             return Err(EvidenceError::Missing { digest: digest.to_owned() });
         };
-        let limit = bound(size).max(expected.saturating_mul(2));
-        let read = list(&mut reader, digest, limit);
+        let (read, inner) = list(&mut reader, check, limit(size));
         // Packed data behind the end of the archive belongs to the blob as well. A blob that is not what its name
         // says is told as such, whatever else may be wrong with it.
         let rest = loop {
@@ -89,11 +126,41 @@ impl Layer {
             }
         };
         rest.map_err(|source| EvidenceError::Read { path: store.path.join(name), source })?;
-        let found = text(&hash.borrow().clone().finalize());
+        let found = match check {
+            Check::Stored(_) => text(&hash.borrow().clone().finalize()),
+            // What is in it cannot be hashed if it cannot be unpacked.
+            Check::Unpacked(_) if read.is_err() => return read,
+            Check::Unpacked(_) => inner,
+        };
         if found != digest {
             return Err(EvidenceError::Digest { digest: digest.to_owned(), found });
         }
         read
+    }
+
+    /// The contents of some regular files of a layer, by their paths without a leading `/`; those with more than
+    /// `limit` bytes are left out. The layer has been read before, so what is wrong with it has been told.
+    pub(super) fn contents(
+        store: &Store,
+        name: &str,
+        wanted: &BTreeSet<BString>,
+        limit: u64,
+    ) -> io::Result<BTreeMap<BString, Vec<u8>>> {
+        let mut out = BTreeMap::new();
+        let Ok(Some((reader, _, _))) = store.hashed(name) else { return Ok(out) };
+        let mut archive = tar::Archive::new(unpacked(reader)?);
+        for entry in archive.entries()? {
+            let entry = entry?;
+            let path = clean([b"/", entry.path_bytes().as_ref()].concat());
+            let path: BString = path.trim_start_with(|c| c == '/').into();
+            if wanted.contains(&path) && entry.header().entry_type().is_file() && entry.size() <= limit {
+                let mut bytes = Vec::new();
+                entry.take(limit).read_to_end(&mut bytes)?;
+                // Of several entries the last counts, as when the layer was read.
+                out.insert(path, bytes);
+            }
+        }
+        Ok(out)
     }
 
     /// Reads an archive that ADD is given: none if it is no archive, or the reason why nobody here can tell.
@@ -125,6 +192,11 @@ impl Layer {
         read.map(Some).map_err(|e| e.to_string())
     }
 
+    /// Number of its paths, those that it takes away included.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() + self.deleted.len() + self.opaque.len()
+    }
+
     /// Makes hard links into what they are names of, where this layer holds that.
     fn join_links(&mut self) {
         let links: Vec<(BString, BString)> = self
@@ -145,10 +217,20 @@ impl Layer {
     }
 }
 
-fn list(reader: impl io::BufRead, digest: &str, limit: u64) -> Result<Layer, EvidenceError> {
-    let place = format!("layer {digest}");
-    let unpacked = unpacked(reader).map_err(|e| damaged(&place, &e))?;
-    list_unpacked(unpacked, &place, limit)
+/// What is in a layer, and the digest of its unpacked bytes if that is to be checked.
+fn list(reader: impl io::BufRead, check: Check<'_>, limit: u64) -> (Result<Layer, EvidenceError>, String) {
+    let place = format!("layer {}", check.digest());
+    let unpacked = match unpacked(reader) {
+        Ok(unpacked) => unpacked,
+        Err(error) => return (Err(damaged(&place, &error)), String::new()),
+    };
+    if let Check::Stored(_) = check {
+        return (list_unpacked(unpacked, &place, limit), String::new());
+    }
+    let (hashing, hash) = Hashing::new(unpacked);
+    let read = list_unpacked(hashing, &place, limit);
+    let found = text(&hash.borrow().clone().finalize());
+    (read, found)
 }
 
 fn damaged(place: &str, error: &io::Error) -> EvidenceError {
@@ -263,7 +345,8 @@ fn add(
         }
     };
     let mode = entry.header().mode().unwrap_or(0) & 0o7777;
-    layer.entries.insert(path, LayerEntry { kind, mode });
+    let mtime = entry.header().mtime().ok().and_then(|t| i64::try_from(t).ok()).unwrap_or(0);
+    layer.entries.insert(path, LayerEntry { kind, mode, mtime });
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! The documents of the OCI image specification and of `docker save`, as far as caches go.
 
+use crate::image::Config;
+use crate::invoke::platform::Platform;
 use serde::{Deserialize, Deserializer};
 use std::collections::HashMap;
 
@@ -11,6 +13,38 @@ pub(super) struct Descriptor {
     pub(super) digest: String,
     #[serde(deserialize_with = "nullable")]
     pub(super) annotations: HashMap<String, String>,
+    pub(super) platform: Option<DescribedPlatform>,
+}
+
+/// What an image runs on, as an index or a configuration says it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct DescribedPlatform {
+    #[serde(deserialize_with = "nullable")]
+    os: String,
+    #[serde(deserialize_with = "nullable")]
+    architecture: String,
+    #[serde(deserialize_with = "nullable")]
+    variant: String,
+    #[serde(rename = "os.version", deserialize_with = "nullable")]
+    os_version: String,
+}
+
+impl DescribedPlatform {
+    pub(super) fn normalized(&self) -> Platform {
+        Platform {
+            os: self.os.clone(),
+            arch: self.architecture.clone(),
+            variant: self.variant.clone(),
+            os_version: self.os_version.clone(),
+        }
+        .normalized()
+    }
+
+    /// Attestations call their platform so.
+    fn is_unknown(&self) -> bool {
+        self.os == "unknown" && self.architecture == "unknown"
+    }
 }
 
 impl Descriptor {
@@ -19,6 +53,20 @@ impl Descriptor {
 
     pub(super) fn is_cache_config(&self) -> bool {
         self.media_type == Self::CACHE_CONFIG
+    }
+
+    /// What BuildKit says about an image, which is none itself (`exporter/containerimage/writer.go`).
+    pub(super) fn is_attestation(&self) -> bool {
+        self.annotations.contains_key("vnd.docker.reference.type")
+            || self.platform.as_ref().is_some_and(DescribedPlatform::is_unknown)
+    }
+
+    /// The full name of an image, or else its tag.
+    pub(super) fn image_name(&self) -> Option<&str> {
+        ["io.containerd.image.name", "org.opencontainers.image.ref.name"]
+            .into_iter()
+            .find_map(|key| self.annotations.get(key))
+            .map(String::as_str)
     }
 
     /// The names that the descriptor is known by.
@@ -56,10 +104,24 @@ pub(super) struct Saved {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ImageConfig {
+    #[serde(flatten)]
+    pub(super) platform: DescribedPlatform,
     pub(super) rootfs: RootFs,
+    pub(super) config: Option<Config>,
+    pub(super) history: Option<Vec<History>>,
     /// Records of an inline cache, as JSON in base64 (`cache/remotecache/inline`).
     #[serde(rename = "moby.buildkit.cache.v0")]
     pub(super) cache: Option<String>,
+}
+
+/// One instruction that made an image.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct History {
+    #[serde(deserialize_with = "nullable")]
+    pub(super) created_by: String,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) empty_layer: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -7,7 +7,7 @@ use bstr::ByteSlice as _;
 use sha2::Digest as _;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom};
+use std::io::{self, BufRead as _, BufReader, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 /// Most bytes of a document.
@@ -18,7 +18,7 @@ const FILES: usize = 200_000;
 /// A folder or an archive that holds blobs under their digests.
 #[derive(Debug)]
 pub struct Store {
-    /// Where it is.
+    /// Where it is, or what it is called.
     pub path: PathBuf,
     kind: Kind,
 }
@@ -26,7 +26,52 @@ pub struct Store {
 #[derive(Debug)]
 enum Kind {
     Folder,
-    Archive { packed: bool, files: HashMap<String, Place>, links: HashMap<String, String> },
+    Archive { file: File, packed: bool, files: HashMap<String, Place>, links: HashMap<String, String> },
+    Other(Box<dyn Blobs>),
+}
+
+/// Another place that holds the files of an OCI image layout: a registry, for example.
+pub trait Blobs: std::fmt::Debug + Send + Sync {
+    /// A file by its path in the layout (`index.json`, `blobs/sha256/…`), and its size in bytes; none if it is not
+    /// there. What is read is checked against its digest by the caller.
+    fn open(&self, name: &str) -> io::Result<Option<(Box<dyn Read + '_>, u64)>>;
+
+    /// Whether a file is there, without reading it.
+    fn has(&self, name: &str) -> bool;
+}
+
+/// A part of a file. Several may be read at the same time.
+struct Part<'f> {
+    file: &'f File,
+    at: u64,
+    end: u64,
+}
+
+impl io::Seek for Part<'_> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        let (base, offset) = match to {
+            io::SeekFrom::Start(at) => (at, 0),
+            io::SeekFrom::Current(offset) => (self.at, offset),
+            io::SeekFrom::End(offset) => (self.end, offset),
+        };
+        let at = base.checked_add_signed(offset);
+        self.at = at.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(self.at)
+    }
+}
+
+impl Read for Part<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let length = buf.len().min(left);
+        let Some(buf) = buf.get_mut(..length).filter(|b| !b.is_empty()) else { return Ok(0) };
+        #[cfg(unix)]
+        let n = std::os::unix::fs::FileExt::read_at(self.file, buf, self.at)?;
+        #[cfg(windows)]
+        let n = std::os::windows::fs::FileExt::seek_read(self.file, buf, self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
 }
 
 /// Where a file is in an archive, in bytes after unpacking.
@@ -43,6 +88,11 @@ pub(super) fn is_digest(digest: &str) -> bool {
         .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
+/// The digest of a document.
+pub(super) fn digest_of(bytes: &[u8]) -> String {
+    text(&sha2::Sha256::digest(bytes))
+}
+
 /// What a file holds, and its size.
 type OpenFile<'s> = (Box<dyn Read + 's>, u64);
 
@@ -57,18 +107,81 @@ impl Store {
         if !metadata.is_file() {
             return Err(fail(io::Error::other("neither a folder nor a file")));
         }
-        let mut file = BufReader::new(File::open(path).map_err(fail)?);
-        let packed = Packing::of(file.fill_buf().map_err(fail)?) != Packing::None;
+        let file = File::open(path).map_err(fail)?;
+        Self::archive(path, file, metadata.len(), bound(metadata.len()))
+    }
+
+    /// The same for reading all of it: an archive that is packed as a whole is unpacked once, into a file that has no
+    /// name and goes with the store. `limit` is how many bytes it may unpack to, if not as many as is usual.
+    pub fn open_unpacked(path: &Path, limit: Option<u64>) -> Result<Self, EvidenceError> {
+        let store = Self::open(path)?;
+        match store.kind {
+            Kind::Archive { file, packed: true, .. } => {
+                let fail = |source| EvidenceError::Read { path: path.to_path_buf(), source };
+                let size = file.metadata().map_err(fail)?.len();
+                let reader = BufReader::new(Part { file: &file, at: 0, end: size });
+                let reader = unpacked(reader).map_err(fail)?;
+                Self::spooled(path, reader, limit.unwrap_or(bound(size)))
+            }
+            kind => Ok(Self { path: store.path, kind }),
+        }
+    }
+
+    /// An archive from a stream, such as standard input or the answer of an engine. It is kept in a file that has no
+    /// name and goes with the store. `name` is what messages call it, `limit` how many bytes it may unpack to, if not
+    /// as many as is usual.
+    pub fn from_stream(name: &str, reader: impl Read, limit: Option<u64>) -> Result<Self, EvidenceError> {
+        let path = Path::new(name);
+        let fail = |source| EvidenceError::Read { path: path.to_path_buf(), source };
+        let mut file = tempfile::tempfile().map_err(fail)?;
+        let size = io::copy(&mut BufReader::with_capacity(128 << 10, reader), &mut file).map_err(fail)?;
+        file.rewind().map_err(fail)?;
+        let mut reader = BufReader::with_capacity(128 << 10, Part { file: &file, at: 0, end: size });
+        if Packing::of(reader.fill_buf().map_err(fail)?) == Packing::None {
+            drop(reader);
+            return Self::archive(path, file, size, bound(size));
+        }
+        let reader = unpacked(reader).map_err(fail)?;
+        Self::spooled(path, reader, limit.unwrap_or(bound(size)))
+    }
+
+    /// Files that are neither in a folder nor in an archive, and what messages call the place.
+    pub fn of_blobs(name: &str, blobs: Box<dyn Blobs>) -> Self {
+        Self { path: PathBuf::from(name), kind: Kind::Other(blobs) }
+    }
+
+    /// Keeps unpacked data in a file without a name.
+    fn spooled(path: &Path, reader: impl Read, limit: u64) -> Result<Self, EvidenceError> {
+        let fail = |source| EvidenceError::Read { path: path.to_path_buf(), source };
+        let mut file = tempfile::tempfile().map_err(fail)?;
+        let (mut metered, meter) = Metered::new(reader, limit);
+        let size = io::copy(&mut metered, &mut file).map_err(|source| match meter.exceeded() {
+            true => EvidenceError::TooLarge {
+                place: path.display().to_string(),
+                what: "what it unpacks to",
+                limit: format!("{} MiB", limit >> 20),
+            },
+            false => fail(source),
+        })?;
+        Self::archive(path, file, size, size.saturating_add(1))
+    }
+
+    fn archive(path: &Path, file: File, size: u64, bound: u64) -> Result<Self, EvidenceError> {
+        let fail = |source| EvidenceError::Read { path: path.to_path_buf(), source };
+        let mut reader = BufReader::with_capacity(64 << 10, Part { file: &file, at: 0, end: size });
+        let packed = Packing::of(reader.fill_buf().map_err(fail)?) != Packing::None;
         let name = path.display().to_string();
-        let reader = unpacked(file).map_err(fail)?;
-        let (files, links) = index(reader, &name, bound(metadata.len()))?;
+        let (files, links) = match packed {
+            true => index(unpacked(reader).map_err(fail)?, &name, bound)?,
+            false => index_plain(reader, &name, size)?,
+        };
         if files.is_empty() {
             return Err(EvidenceError::Kind {
                 path: path.to_path_buf(),
                 message: "it is neither a folder nor a tar archive".to_owned(),
             });
         }
-        Ok(Self { path: path.to_path_buf(), kind: Kind::Archive { packed, files, links } })
+        Ok(Self { path: path.to_path_buf(), kind: Kind::Archive { file, packed, files, links } })
     }
 
     /// A file by its path in the folder or archive, with its size; none if it is not there.
@@ -91,19 +204,23 @@ impl Store {
                     Err(error) => Err(fail(error)),
                 }
             }
-            Kind::Archive { packed, files, links } => {
+            Kind::Archive { file, packed, files, links } => {
                 let Some(place) = files.get(name).or_else(|| files.get(links.get(name)?)) else {
                     return Ok(None);
                 };
                 let fail = |source| EvidenceError::Read { path: self.path.clone(), source };
-                let mut file = File::open(&self.path).map_err(fail)?;
                 if !packed {
-                    file.seek(SeekFrom::Start(place.start)).map_err(fail)?;
-                    return Ok(Some((Box::new(file.take(place.size)), place.size)));
+                    let part = Part { file, at: place.start, end: place.start.saturating_add(place.size) };
+                    return Ok(Some((Box::new(part), place.size)));
                 }
-                let mut reader = unpacked(BufReader::new(file)).map_err(fail)?;
+                let size = file.metadata().map_err(fail)?.len();
+                let mut reader = unpacked(BufReader::new(Part { file, at: 0, end: size })).map_err(fail)?;
                 io::copy(&mut (&mut reader).take(place.start), &mut io::sink()).map_err(fail)?;
                 Ok(Some((Box::new(reader.take(place.size)), place.size)))
+            }
+            Kind::Other(blobs) => {
+                let fail = |source| EvidenceError::Read { path: self.path.join(name), source };
+                blobs.open(name).map_err(fail)
             }
         }
     }
@@ -144,7 +261,7 @@ impl Store {
             return Err(EvidenceError::Missing { digest: digest.to_owned() });
         };
         let bytes = self.read_document(digest, reader, size)?;
-        let found = text(&sha2::Sha256::digest(&bytes));
+        let found = digest_of(&bytes);
         if found != digest {
             return Err(EvidenceError::Digest { digest: digest.to_owned(), found });
         }
@@ -161,6 +278,7 @@ impl Store {
             Kind::Archive { files, links, .. } => {
                 files.contains_key(name) || links.get(name).is_some_and(|to| files.contains_key(to))
             }
+            Kind::Other(blobs) => blobs.has(name),
         }
     }
 }
@@ -176,49 +294,87 @@ pub(super) fn shortened(text: &str) -> String {
 
 type Index = (HashMap<String, Place>, HashMap<String, String>);
 
-/// The files of an archive, without their contents.
+/// The files of an archive that can only be read from its start, without their contents.
 fn index(reader: impl Read, name: &str, bound: u64) -> Result<Index, EvidenceError> {
     let (metered, meter) = Metered::new(reader, bound);
     let mut archive = tar::Archive::new(metered);
-    let (mut files, mut links) = (HashMap::new(), HashMap::new());
-    let too_large = |what, limit: String| EvidenceError::TooLarge { place: name.to_owned(), what, limit };
     let fail = |error: io::Error| {
         if meter.exceeded() {
-            return too_large("what it unpacks to", format!("{} MiB", bound >> 20));
+            return EvidenceError::TooLarge {
+                place: name.to_owned(),
+                what: "what it unpacks to",
+                limit: format!("{} MiB", bound >> 20),
+            };
         }
-        EvidenceError::malformed(name, format!("not a readable tar archive: {error}"))
+        unreadable(name, &error)
     };
+    let mut out = Index::default();
     for entry in archive.entries().map_err(fail)? {
         let mut entry = entry.map_err(fail)?;
-        let kind = entry.header().entry_type();
-        let path = entry.path_bytes().into_owned();
-        let clean_path = safe(&path).ok_or_else(|| EvidenceError::malformed(name, leads_out(&path)))?;
-        if files.len() + links.len() >= FILES {
-            return Err(too_large("the number of its files", FILES.to_string()));
-        }
-        match kind {
-            kind if kind.is_file() => {
-                let place = Place { start: entry.raw_file_position(), size: entry.size() };
-                files.insert(clean_path, place);
-            }
-            kind if kind.is_symlink() || kind.is_hard_link() => {
-                let target = entry.link_name_bytes().map(|t| t.into_owned()).unwrap_or_default();
-                let folder = clean_path.rsplit_once('/').map_or("", |(folder, _)| folder);
-                let base = if kind.is_symlink() { folder } else { "" };
-                // Kept inside by cleaning from the root: `docker save` shares layers through `../ID/layer.tar`.
-                let to = clean([b"/", base.as_bytes(), b"/", target.as_slice()].concat());
-                links.insert(clean_path, to.trim_start_with(|c| c == '/').to_str_lossy().into_owned());
-            }
-            kind if kind.is_dir() || kind.is_pax_global_extensions() => {}
-            _ => {
-                let path = shortened(&path.to_str_lossy());
-                let message = format!("{path} is a device or something else that no image archive holds");
-                return Err(EvidenceError::malformed(name, message));
-            }
-        }
+        note(&mut out, &entry, name)?;
         io::copy(&mut entry, &mut io::sink()).map_err(fail)?;
     }
-    Ok((files, links))
+    Ok(out)
+}
+
+/// The same for a file, of which the headers alone are read.
+fn index_plain(reader: BufReader<Part<'_>>, name: &str, size: u64) -> Result<Index, EvidenceError> {
+    let mut archive = tar::Archive::new(reader);
+    let fail = |error: io::Error| unreadable(name, &error);
+    let mut out = Index::default();
+    for entry in archive.entries_with_seek().map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        note(&mut out, &entry, name)?;
+        if entry.raw_file_position().saturating_add(entry.size()) > size {
+            return Err(fail(io::Error::from(io::ErrorKind::UnexpectedEof)));
+        }
+    }
+    Ok(out)
+}
+
+fn unreadable(name: &str, error: &io::Error) -> EvidenceError {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return EvidenceError::malformed(
+            name,
+            "the archive ends in the middle of a file: it is not complete",
+        );
+    }
+    EvidenceError::malformed(name, format!("not a readable tar archive: {error}"))
+}
+
+fn note(out: &mut Index, entry: &tar::Entry<'_, impl Read>, name: &str) -> Result<(), EvidenceError> {
+    let (files, links) = out;
+    let kind = entry.header().entry_type();
+    let path = entry.path_bytes().into_owned();
+    let clean_path = safe(&path).ok_or_else(|| EvidenceError::malformed(name, leads_out(&path)))?;
+    if files.len() + links.len() >= FILES {
+        return Err(EvidenceError::TooLarge {
+            place: name.to_owned(),
+            what: "the number of its files",
+            limit: FILES.to_string(),
+        });
+    }
+    match kind {
+        kind if kind.is_file() => {
+            let place = Place { start: entry.raw_file_position(), size: entry.size() };
+            files.insert(clean_path, place);
+        }
+        kind if kind.is_symlink() || kind.is_hard_link() => {
+            let target = entry.link_name_bytes().map(|t| t.into_owned()).unwrap_or_default();
+            let folder = clean_path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let base = if kind.is_symlink() { folder } else { "" };
+            // Kept inside by cleaning from the root: `docker save` shares layers through `../ID/layer.tar`.
+            let to = clean([b"/", base.as_bytes(), b"/", target.as_slice()].concat());
+            links.insert(clean_path, to.trim_start_with(|c| c == '/').to_str_lossy().into_owned());
+        }
+        kind if kind.is_dir() || kind.is_pax_global_extensions() => {}
+        _ => {
+            let path = shortened(&path.to_str_lossy());
+            let message = format!("{path} is a device or something else that no image archive holds");
+            return Err(EvidenceError::malformed(name, message));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn leads_out(path: &[u8]) -> String {

@@ -350,12 +350,12 @@ fn because(cause: &Cause, preview: &Preview<'_>) -> String {
 }
 
 /// A digest cut short, anything else as it is.
-fn brief(text: &str) -> &str {
+pub(super) fn brief(text: &str) -> &str {
     if text.starts_with("sha256:") { short(text) } else { text }
 }
 
 /// Text of an image or cache as a terminal may see it: whoever made it may have put commands for terminals into it.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
@@ -368,6 +368,6 @@ fn named(name: &str) -> &str {
     brief(name)
 }
 
-fn counted(count: usize, what: &str) -> String {
+pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

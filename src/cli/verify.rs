@@ -1,0 +1,231 @@
+//! `layerlint verify`
+
+use super::console::Busy;
+use super::{BuildArgs, CliError, Console, Exit};
+use crate::context::{ContextError, ContextIndex};
+use crate::evidence::EvidenceError;
+use crate::evidence::expected::{ByHandError, Expected, by_hand, expect};
+use crate::evidence::image::{StoredImage, StoredImages};
+use crate::evidence::store::Store;
+use crate::evidence::tree::{ImageTree, Limits};
+use crate::evidence::verify::{Instructions, Verifying};
+use crate::finding::Problem;
+use crate::invoke::platform::Platform;
+use crate::report::verify::{Verdict, Verified, github, human, json, markdown};
+use crate::source::shown;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Does the image hold the files of this source tree?\n\n\
+        From the Dockerfile it is known which file of the context must be where in the image, through all stages. \
+        The layers are read and compared with these files, by content; times and sizes mean nothing. Nothing is \
+        unpacked to disk, run, or fetched.",
+    after_help = "Examples:\n  \
+        docker save app | layerlint verify - .           what `docker build -t app .` made\n  \
+        docker buildx build --output type=oci,dest=- . | layerlint verify - .\n  \
+        layerlint verify app.tar --target runtime --build-arg MARKET=eu .\n  \
+        layerlint verify app.tar --diff .                 with the lines that differ\n  \
+        layerlint verify app.tar --root /app=src          without a Dockerfile: /app of the image is src\n\n\
+        Exit code 0: faithful. 1: the image holds something else. 2: undecided, or the image cannot be read.\n\
+        A file that a RUN rewrites or removes counts as different, since the image does not hold it; with\n\
+        `--accept-run` it counts as meant."
+)]
+pub(super) struct Args {
+    /// The image: an archive of `docker save`, `type=docker` or `type=oci`, an OCI layout folder, or `-`
+    #[arg(value_name = "IMAGE", help_heading = "Arguments")]
+    stored: PathBuf,
+    /// How to show it [default: human; github in GitHub Actions]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// Where IMAGE_PATH comes from in the context; the Dockerfile is not looked at
+    #[arg(long = "root", value_name = "IMAGE_PATH=FOLDER", value_parser = root)]
+    roots: Vec<(String, String)>,
+    /// What a RUN rewrites or removes counts as meant
+    #[arg(long)]
+    accept_run: bool,
+    /// Which image, where there are several: by name or digest
+    #[arg(long = "ref", value_name = "NAME")]
+    reference: Option<String>,
+    /// How much a layer may unpack to, such as 64G [default: 200 times its size]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_layer: Option<u64>,
+    #[command(flatten)]
+    build: BuildArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For a person
+    Human,
+    /// For a program
+    Json,
+    /// Annotations in GitHub Actions
+    Github,
+    /// A table for the summary of a job
+    Markdown,
+}
+
+fn root(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((image, source)) if image.starts_with('/') => Ok((image.to_owned(), source.to_owned())),
+        _ => Err("it has the form /PATH/IN/IMAGE=FOLDER".to_owned()),
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text.get(digits.len()..).unwrap_or_default().to_ascii_lowercase();
+    let shift = match unit.as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return Err("a size is a number with B, K, M, G or T behind it".to_owned()),
+    };
+    let number: u64 = digits.parse().map_err(|_| "a size is a number with B, K, M, G or T behind it")?;
+    number.checked_mul(1 << shift).filter(|n| *n > 0).ok_or_else(|| "this is no useful size".to_owned())
+}
+
+pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> {
+    let invocation = args.build.invocation();
+    super::build::check_context(&invocation.context)?;
+    let platforms: Result<Vec<Platform>, _> =
+        invocation.platforms.iter().map(|p| Platform::parse(p)).collect();
+    let platforms = platforms.map_err(|e| CliError::failed(e.to_string()))?;
+    let busy = Busy::with("reading the image");
+    let mut images =
+        open(&args.stored, args.reference.as_deref(), args.max_layer).map_err(|e| failed(e, args))?;
+    images.select(&platforms).map_err(|e| failed(e, args))?;
+    let mut verified = Verified::new(args.stored.display().to_string(), shown(&invocation.context));
+    verified.accept_run = args.accept_run;
+    for text in &images.passed_over {
+        verified.note(text.clone());
+    }
+    if args.roots.is_empty() {
+        by_dockerfile(args, &images, &busy, &mut verified)?;
+    } else {
+        by_roots(args, &images, &busy, &mut verified)?;
+    }
+    drop(busy);
+    let in_actions = std::env::var_os("GITHUB_ACTIONS").is_some_and(|v| v == "true");
+    match args.format.unwrap_or(if in_actions { Format::Github } else { Format::Human }) {
+        Format::Human => human(&mut console.out, &verified)?,
+        Format::Json => json(&mut console.out, &verified)?,
+        Format::Github => github(&mut console.out, &verified, &context_prefix(&invocation.context))?,
+        Format::Markdown => markdown(&mut console.out, &verified)?,
+    }
+    Ok(match verified.verdict() {
+        Verdict::Faithful => Exit::Clean,
+        Verdict::Differs => Exit::Findings,
+        Verdict::Undecided => Exit::Failed,
+    })
+}
+
+fn open(path: &Path, reference: Option<&str>, limit: Option<u64>) -> Result<StoredImages, EvidenceError> {
+    if path == Path::new("-") {
+        let store = Store::from_stream("standard input", std::io::stdin().lock(), limit)?;
+        return StoredImages::of_store(store, reference);
+    }
+    StoredImages::open(path, reference, limit)
+}
+
+fn layers(
+    args: &Args,
+    images: &StoredImages,
+    image: &StoredImage,
+    busy: &Busy,
+) -> Result<ImageTree, CliError> {
+    let limits = Limits { layer: args.max_layer, ..Limits::default() };
+    let count = image.layers.len();
+    let tree = ImageTree::read(images, image, &limits, |done| {
+        busy.now(format!("reading layers of {}: {done} of {count}", image.platform));
+    });
+    tree.map_err(|e| failed(e, args))
+}
+
+fn by_dockerfile(
+    args: &Args,
+    images: &StoredImages,
+    busy: &Busy,
+    verified: &mut Verified,
+) -> Result<(), CliError> {
+    let mut build = args.build.load()?;
+    verified.dockerfile = Some(build.file.clone());
+    let mut context: Option<ContextIndex> = None;
+    for image in &images.images {
+        build.invocation.platforms = vec![image.platform.to_string()];
+        let bases = build.images()?;
+        let tree = layers(args, images, image, busy)?;
+        busy.now("comparing".to_owned());
+        context = build.lowered(&bases, context.take(), |model, graph, mut contexts| {
+            let target = model.graph.target.unwrap_or_default();
+            let output = graph.outputs.get(target).copied().flatten().flatten();
+            let expected = output.map_or_else(Expected::default, |id| expect(model, graph, &contexts, id));
+            let instructions = Instructions::new(model, target, image);
+            let build = Some((model, graph));
+            let verifying =
+                Verifying { build, expected: &expected, tree: &tree, instructions: &instructions };
+            verified.add(image, Some(model), &verifying.verify(), &BTreeMap::new());
+            Ok(contexts.main.take())
+        })?;
+    }
+    Ok(())
+}
+
+fn by_roots(
+    args: &Args,
+    images: &StoredImages,
+    busy: &Busy,
+    verified: &mut Verified,
+) -> Result<(), CliError> {
+    let invocation = args.build.invocation();
+    let problem =
+        |e: &ContextError| CliError::Problems { problems: vec![Problem::context(e)], files: Vec::new() };
+    let context = ContextIndex::open(&invocation.context, None).map_err(|e| problem(&e))?;
+    let expected = by_hand(&context, &args.roots).map_err(|error| match error {
+        ByHandError::Nothing(_) => CliError::failed(error.to_string()),
+        ByHandError::Context(error) => problem(&error),
+    })?;
+    for image in &images.images {
+        let tree = layers(args, images, image, busy)?;
+        let instructions = Instructions::default();
+        let verifying =
+            Verifying { build: None, expected: &expected, tree: &tree, instructions: &instructions };
+        verified.add(image, None, &verifying.verify(), &BTreeMap::new());
+    }
+    Ok(())
+}
+
+/// What leads from the root of the repository to the context, where GitHub says where that is.
+fn context_prefix(context: &Path) -> String {
+    let prefix = || {
+        let workspace = PathBuf::from(std::env::var_os("GITHUB_WORKSPACE")?).canonicalize().ok()?;
+        let context = context.canonicalize().ok()?;
+        let below = shown(context.strip_prefix(workspace).ok()?);
+        Some(if below.is_empty() || below == "." { String::new() } else { format!("{below}/") })
+    };
+    prefix().unwrap_or_default()
+}
+
+fn failed(error: EvidenceError, args: &Args) -> CliError {
+    let message = error.to_string();
+    match error {
+        EvidenceError::Reference { known, .. } | EvidenceError::Platform { known, .. } => {
+            CliError::failed_with_help(message, format!("there is: {}", known.join(", ")))
+        }
+        EvidenceError::Several { known, .. } => {
+            CliError::failed_with_help(message, format!("choose one with `--ref NAME`: {}", known.join(", ")))
+        }
+        EvidenceError::NoImage { .. } => CliError::failed_with_help(
+            message,
+            "give an archive of `docker save` or `docker buildx build --output type=oci,dest=FILE`, or an OCI layout",
+        ),
+        EvidenceError::TooLarge { what: "what it unpacks to", .. } if args.max_layer.is_none() => {
+            CliError::failed_with_help(message, "if it is yours, `--max-layer SIZE` allows more")
+        }
+        _ => CliError::failed(message),
+    }
+}
