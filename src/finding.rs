@@ -1,5 +1,9 @@
 //! What a rule says: plain data, without colour and without words of the terminal.
 
+mod fingerprint;
+
+pub use fingerprint::{identify, words_of};
+
 use crate::build::model::BuildError;
 use crate::context::ContextError;
 use crate::source::{ReadError, SourceFile, Span, reason, shown};
@@ -75,6 +79,8 @@ pub struct Finding {
     pub evidence: serde_json::Map<String, serde_json::Value>,
     /// A change to the files that removes it.
     pub fix: Option<Fix>,
+    /// Who it is within its file, wherever its line moves to; see [`identify`].
+    pub fingerprint: String,
 }
 
 impl Finding {

@@ -14,6 +14,7 @@
 //!
 //! `tests/rooms.rs` reads the `use crate::` lines and fails on an edge that points backwards.
 
+pub mod baseline;
 pub mod build;
 pub mod cargo;
 pub mod cli;

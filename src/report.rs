@@ -21,6 +21,7 @@ pub use page::write_page;
 
 use crate::finding::{Finding, Label, Problem, ProblemKind, Severity, Unseen};
 use crate::source::{Position, SourceFile};
+use serde::Serialize;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -76,8 +77,51 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// What rules could not look at.
     pub unseen: Vec<Unseen>,
+    /// What is known already, where there is a baseline.
+    pub baseline: Option<Known>,
     /// Number of Dockerfiles that were looked at, the refused ones included.
     pub files: usize,
+}
+
+/// What a baseline did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Known {
+    /// Number of findings that are known, and not shown.
+    pub known: usize,
+    /// Entries that nothing fits any more.
+    pub stale: Vec<Stale>,
+}
+
+/// An entry of a baseline that nothing fits any more.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stale {
+    /// The baseline.
+    pub baseline: String,
+    /// The file, as the baseline knows it.
+    pub path: String,
+    /// The rule.
+    pub rule: String,
+}
+
+impl Known {
+    /// In two sentences, for the end of a report.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        if self.known > 0 {
+            writeln!(
+                out,
+                "not shown because of the baseline: {}",
+                counted(self.known, "finding", "findings")
+            )?;
+        }
+        let Some(first) = self.stale.first() else { return Ok(()) };
+        writeln!(
+            out,
+            "no longer found: {} of `{}`; --write-baseline writes it anew",
+            counted(self.stale.len(), "entry", "entries"),
+            first.baseline
+        )?;
+        self.stale.iter().try_for_each(|stale| writeln!(out, "  {}: {}", stale.path, stale.rule))
+    }
 }
 
 /// One thing to be shown.

@@ -64,12 +64,12 @@ use crate::build::model::{Action, BuildModel, is_below};
 use crate::cargo::Sources;
 use crate::cargo::timeline::{self, Timeline};
 use crate::context::{ContextError, ContextIndex};
-use crate::finding::{Finding, Label, Problem, Severity, Unseen};
+use crate::finding::{Finding, Label, Problem, Severity, Unseen, identify, words_of};
 use crate::image::Images;
 use crate::invoke::Invocation;
 use crate::source::{SourceFile, Span, nearest};
 use crate::stage::{Base, StageGraph};
-use crate::syntax::{Args, Document, Keyword};
+use crate::syntax::{Args, Document, Instruction, Keyword};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -261,6 +261,20 @@ impl Cx<'_> {
         })
     }
 
+    /// The words of the instruction that holds a place, heredocs included; else those of the place itself. Nothing
+    /// for a place in another file.
+    fn words_at(&self, label: &Label) -> String {
+        let Some(span) = label.span.filter(|_| label.file == self.file.name) else { return String::new() };
+        let holds = |i: &&Instruction| i.span.start <= span.start && span.start < i.span.end;
+        let Some(instruction) = self.document.instructions.iter().find(holds) else {
+            return words_of(self.file.bytes.get(span.range()).unwrap_or_default());
+        };
+        let bodies = instruction.heredocs.iter().flat_map(|heredoc| [b" ", heredoc.body.as_slice()]);
+        let bytes: Vec<u8> =
+            [instruction.text.bytes.as_slice()].into_iter().chain(bodies).collect::<Vec<_>>().concat();
+        words_of(&bytes)
+    }
+
     /// The line of the Dockerfile on which a place begins, from 1.
     fn line(&self, span: Span) -> u32 {
         self.file.position(span.start).line
@@ -280,6 +294,7 @@ impl Finding {
             stage: cx.stage_at(span.start),
             evidence: serde_json::Map::new(),
             fix: None,
+            fingerprint: String::new(),
         }
     }
 }
@@ -326,6 +341,7 @@ impl Linter {
             }
         }
         findings.sort_by(|a, b| order(a).cmp(&order(b)));
+        identify(&mut findings, |finding| cx.words_at(&finding.primary));
         let context = cx.context_error();
         let mut unseen = Vec::new();
         if let Some(error) = context.as_ref().filter(|_| settings.needs("context")) {

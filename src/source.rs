@@ -4,8 +4,10 @@
 //! what a Dockerfile is.
 
 mod discover;
+mod write;
 
 pub use discover::{dockerfiles_below, is_dockerfile_name, is_ignore_file_name};
+pub use write::write_whole;
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};

@@ -2,16 +2,17 @@
 
 use super::configuration::{ConfigArgs, today};
 use super::{CliError, Console, Exit, build, rules};
+use crate::baseline::{self, Baseline};
 use crate::config::{self, Config};
 use crate::finding::{Finding, Problem, Severity, Unseen};
-use crate::invoke::{Invocation, choose_context, context_candidates, literal_sources};
+use crate::invoke::{Invocation, choose_context, context_candidates, literal_sources, without_dots};
 use crate::report::{self, Report, Sources};
 use crate::rule::{ALL, Linter, Rule, Settings};
 use crate::source::{
     ReadError, SourceFile, dockerfiles_below, is_dockerfile_name, is_ignore_file_name, shown,
 };
 use crate::syntax::{self, Document};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,6 +60,12 @@ pub(super) struct Args {
     /// Exit with 1 from this severity on [default: warning]
     #[arg(long, value_name = "SEVERITY")]
     fail_on: Option<Threshold>,
+    /// Show nothing that is known from a file of --write-baseline, wherever its lines have moved to
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// Write all findings to a file as known ones, and fail on none of them
+    #[arg(long, value_name = "FILE")]
+    write_baseline: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
     /// Leave out what the configuration excludes, even if it is named (hooks name every file)
@@ -134,6 +141,55 @@ struct Terms {
     config: Option<Arc<Config>>,
     fail_on: config::Threshold,
     min_severity: Severity,
+    baseline: Option<PathBuf>,
+}
+
+/// Findings that are known already.
+#[derive(Default)]
+struct Known {
+    baselines: BTreeMap<PathBuf, Baseline>,
+}
+
+impl Known {
+    /// Takes away what the baseline of a Dockerfile knows.
+    fn take(&mut self, findings: &mut Vec<Finding>, terms: &Terms) -> Result<(), CliError> {
+        let Some(path) = &terms.baseline else { return Ok(()) };
+        if !self.baselines.contains_key(path) {
+            let read = Baseline::read(path).map_err(|e| {
+                CliError::failed_with_help(
+                    e.to_string(),
+                    "write one with `layerlint check --write-baseline FILE`",
+                )
+            })?;
+            self.baselines.insert(path.clone(), read);
+        }
+        if let Some(baseline) = self.baselines.get_mut(path) {
+            findings.retain(|finding| !baseline.knows(finding));
+        }
+        Ok(())
+    }
+
+    /// What became of the entries, given the files that were linted and the rules that ran on each.
+    fn report(&self, looked_at: &[(PathBuf, Settings)]) -> Option<report::Known> {
+        if self.baselines.is_empty() {
+            return None;
+        }
+        let absolute = |path: &Path| std::path::absolute(path).map(|path| without_dots(&path)).ok();
+        let ran: HashMap<_, _> =
+            looked_at.iter().filter_map(|(path, settings)| Some((absolute(path)?, settings))).collect();
+        let mut known = report::Known::default();
+        for baseline in self.baselines.values() {
+            known.known += baseline.met();
+            let stale =
+                baseline.stale(|path, rule| ran.get(path).is_some_and(|settings| settings.runs(rule)));
+            known.stale.extend(stale.into_iter().map(|entry| report::Stale {
+                baseline: baseline.name.clone(),
+                path: entry.path.clone(),
+                rule: entry.rule.clone(),
+            }));
+        }
+        Some(known)
+    }
 }
 
 /// What came of one Dockerfile.
@@ -141,8 +197,8 @@ struct Terms {
 struct Outcome {
     file: Option<Arc<SourceFile>>,
     findings: Vec<Finding>,
-    /// Whether the findings reach what the Dockerfile's configuration fails on.
-    failing: bool,
+    /// How it was linted.
+    terms: Option<Terms>,
     problems: Vec<Problem>,
     unseen: Vec<Unseen>,
 }
@@ -157,12 +213,15 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
     let named = targets.iter().any(|target| !target.found);
     let targets = with_terms(targets, args)?;
     let files = targets.len();
-    let outcomes = in_parallel(targets, |(target, terms)| lint(target, &terms, args, &linter));
+    let outcomes = in_parallel(targets, |(target, terms)| lint(target, terms, args, &linter));
     let sources = Sources::default();
     let mut findings = Vec::new();
     let mut unseen = Vec::new();
     let mut failing = false;
-    for outcome in outcomes {
+    let mut known = Known::default();
+    let mut looked_at = Vec::new();
+    for mut outcome in outcomes {
+        let refused = !outcome.problems.is_empty();
         // Dockerfiles that are built in one context share what is wrong with it.
         for problem in outcome.problems {
             if !problems.contains(&problem) {
@@ -170,13 +229,30 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
             }
         }
         unseen.extend(outcome.unseen);
+        if let Some(terms) = outcome.terms {
+            known.take(&mut outcome.findings, &terms)?;
+            outcome.findings.retain(|finding| finding.severity >= terms.min_severity);
+            failing |= outcome.findings.iter().any(|finding| terms.fail_on.reached(finding.severity));
+            if let Some(file) = outcome.file.as_ref().filter(|_| !refused) {
+                looked_at.push((file.path.clone(), terms.settings));
+            }
+        }
         findings.extend(outcome.findings);
-        failing |= outcome.failing;
         if let Some(file) = outcome.file {
             sources.add(file);
         }
     }
-    let report = Report { findings, problems, unseen, files };
+    let baseline = known.report(&looked_at);
+    if let Some(path) = &args.write_baseline {
+        baseline::write(path, &findings).map_err(|e| CliError::failed(e.to_string()))?;
+        console.out.flush()?;
+        let count = findings.len();
+        let text = if count == 1 { "1 finding".to_owned() } else { format!("{count} findings") };
+        writeln!(console.err, "{text} written to `{}`: they are known from now on", shown(path))?;
+        findings.clear();
+        failing = false;
+    }
+    let report = Report { findings, problems, unseen, baseline, files };
     write(args, console, &report, &sources)?;
     let nothing = report.files == 0 && !named;
     Ok(exit(failing, nothing, &report))
@@ -226,10 +302,13 @@ fn terms(
     let given = config.as_ref();
     let fail_on = args.fail_on.map(Into::into).or_else(|| given?.fail_on);
     let min_severity = args.min_severity.map(Into::into).or_else(|| given?.min_severity);
+    let baseline = args.baseline.clone().or_else(|| given?.baseline.clone());
     Terms {
         settings,
         fail_on: fail_on.unwrap_or(config::Threshold::Warning),
         min_severity: min_severity.unwrap_or(Severity::Info),
+        // What is to be written has to be found first.
+        baseline: baseline.filter(|_| args.write_baseline.is_none()),
         config,
     }
 }
@@ -326,7 +405,7 @@ fn guess(file: &SourceFile, document: &Document, context: &Path) -> Option<Unsee
     })
 }
 
-fn lint(mut target: Target, terms: &Terms, args: &Args, linter: &Linter) -> Outcome {
+fn lint(mut target: Target, terms: Terms, args: &Args, linter: &Linter) -> Outcome {
     let file = match target.file.take() {
         Some(file) => file,
         None => match SourceFile::read(&target.path, shown(&target.path)) {
@@ -340,12 +419,10 @@ fn lint(mut target: Target, terms: &Terms, args: &Args, linter: &Linter) -> Outc
     let document = syntax::parse(&file.bytes);
     let mut outcome = Outcome::default();
     if document.errors.is_empty() {
-        let (invocation, guessed) = invocation(target, terms, args, &document);
+        let (invocation, guessed) = invocation(target, &terms, args, &document);
         let guess = guessed.then(|| guess(&file, &document, &invocation.context)).flatten();
         let linted = linter.check(&terms.settings, &file, &document, &invocation);
         outcome.findings = linted.findings;
-        outcome.findings.retain(|finding| finding.severity >= terms.min_severity);
-        outcome.failing = outcome.findings.iter().any(|finding| terms.fail_on.reached(finding.severity));
         outcome.problems = linted.problems;
         outcome.unseen = linted.unseen;
         match guess {
@@ -360,6 +437,7 @@ fn lint(mut target: Target, terms: &Terms, args: &Args, linter: &Linter) -> Outc
         outcome.problems = document.errors.iter().map(|error| Problem::refused(&file, error)).collect();
     }
     outcome.file = Some(Arc::new(file));
+    outcome.terms = Some(terms);
     outcome
 }
 
@@ -438,6 +516,9 @@ fn write(args: &Args, console: &mut Console, report: &Report, sources: &Sources)
             writeln!(console.err, "{unseen}")?;
         }
         writeln!(console.err, "{}", report.summary())?;
+        if let Some(baseline) = &report.baseline {
+            baseline.write(&mut console.err)?;
+        }
     }
     Ok(())
 }

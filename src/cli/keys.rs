@@ -6,7 +6,6 @@ use super::{BuildArgs, CliError, Console, Exit, Format};
 use crate::key::plan::Detail;
 use crate::key::saved::State;
 use crate::report::keys::{Preview, human, json};
-use std::path::Path;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -55,7 +54,7 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
                 let state = State::new(&build.file.name, model, graph, plan);
                 let bytes = state.to_json().map_err(std::io::Error::from)?;
                 // Whole or not at all: the file appears when everything is in it.
-                write_whole(path, &bytes).map_err(|e| {
+                crate::source::write_whole(path, &bytes).map_err(|e| {
                     let reason = crate::source::reason(&e);
                     CliError::failed(format!("cannot write `{}`: {reason}", crate::source::shown(path)))
                 })?;
@@ -65,15 +64,4 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
             Ok(if fails { Exit::Findings } else { Exit::Clean })
         },
     )
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = Path::new(&name);
-    let written = std::fs::write(part, bytes).and_then(|()| std::fs::rename(part, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(part);
-    }
-    written
 }

@@ -205,6 +205,7 @@ mod tests {
             stage: None,
             evidence: serde_json::Map::new(),
             fix: None,
+            fingerprint: String::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! `layerlint.check/1`.
 
-use super::{Report, Sources};
+use super::{Known, Report, Sources};
 use crate::finding::{Finding, Label, Problem, Safety, Severity, Unseen};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ struct Document<'a> {
     errors: Vec<Failure<'a>>,
     /// What rules could not look at.
     not_looked_at: &'a [Unseen],
-    summary: Summary,
+    summary: Summary<'a>,
 }
 
 #[derive(Serialize)]
@@ -82,9 +82,11 @@ struct Failure<'a> {
 }
 
 #[derive(Serialize)]
-struct Summary {
+struct Summary<'a> {
     files: usize,
     findings: Counts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    baseline: Option<&'a Known>,
 }
 
 #[derive(Serialize)]
@@ -113,6 +115,7 @@ pub(super) fn write(out: &mut impl Write, report: &Report, sources: &Sources) ->
                 warning: count(Severity::Warning),
                 info: count(Severity::Info),
             },
+            baseline: report.baseline.as_ref(),
         },
     };
     serde_json::to_writer(&mut *out, &document)?;
