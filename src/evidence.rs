@@ -20,5 +20,6 @@ pub mod verify;
 mod error;
 mod oci;
 mod packed;
+mod remote;
 
 pub use error::EvidenceError;

@@ -1,8 +1,9 @@
 //! What FROM resolves to: digest, platform and configuration of base images, read from files that the user names.
-//! The network is never asked.
+//! The network is asked by [`registry`] alone, and only where the user asks for it.
 
 pub mod layout;
 pub mod reference;
+pub mod registry;
 
 use crate::invoke::platform::Platform;
 use crate::syntax::Document;
@@ -60,7 +61,10 @@ where
 /// Base images by normalised reference, and by name of build context.
 #[derive(Clone, Debug, Default)]
 pub struct Images {
-    images: HashMap<String, BaseImage>,
+    /// Given by the user, for whatever platform it is asked.
+    given: HashMap<String, BaseImage>,
+    /// Found by their references.
+    found: HashMap<(String, Platform), BaseImage>,
 }
 
 /// An image that cannot be read.
@@ -85,17 +89,44 @@ pub enum ImageError {
 }
 
 impl Images {
-    /// Adds an image under a reference as a user writes it.
+    /// Adds an image under a reference as a user writes it. It counts for every platform.
     pub fn insert(&mut self, reference: &str, image: BaseImage) {
-        self.images.insert(Self::key(reference), image);
+        self.given.insert(Self::key(reference), image);
     }
 
-    /// The image of a reference.
-    pub fn get(&self, reference: &str) -> Option<&BaseImage> {
-        self.images.get(&Self::key(reference))
+    /// Adds what a reference resolves to for one platform.
+    pub fn insert_for(&mut self, reference: &str, platform: &Platform, image: BaseImage) {
+        self.found.insert((Self::key(reference), platform.clone()), image);
+    }
+
+    /// The image of a reference for a platform. What the user gave counts first.
+    pub fn get(&self, reference: &str, platform: &Platform) -> Option<&BaseImage> {
+        let key = Self::key(reference);
+        self.given.get(&key).or_else(|| self.found.get(&(key, platform.clone())))
     }
 
     fn key(reference: &str) -> String {
         reference::Reference::parse(reference).map_or_else(|| reference.to_owned(), |r| r.tagged())
     }
+}
+
+/// `sha256:` and the hexadecimal digest of some bytes.
+pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
+    use sha2::{Digest as _, Sha256};
+    use std::fmt::Write as _;
+    let digest = Sha256::digest(bytes.as_ref());
+    let mut out = String::with_capacity(71);
+    out.push_str("sha256:");
+    for byte in digest {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
+}
+
+/// Whether a digest is written as it should be, so that it can be a part of a path.
+pub(crate) fn is_digest(digest: &str) -> bool {
+    digest
+        .strip_prefix("sha256:")
+        .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }

@@ -13,20 +13,7 @@ pub mod saved;
 mod content;
 mod json;
 
-use sha2::{Digest as _, Sha256};
-
-/// `sha256:` and the hexadecimal digest of some bytes.
-pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
-    use std::fmt::Write as _;
-    let digest = Sha256::digest(bytes.as_ref());
-    let mut out = String::with_capacity(71);
-    out.push_str("sha256:");
-    for byte in digest {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{byte:02x}");
-    }
-    out
-}
+pub(crate) use crate::image::sha256;
 
 /// SHA-256 of texts with a zero byte between, in their order.
 pub(crate) fn sha256_joined<S: AsRef<str>>(parts: &[S]) -> String {

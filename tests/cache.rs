@@ -659,7 +659,7 @@ fn below_an_unknown_base_image_only_a_no_is_certain() {
     0 steps taken from the cache, 4 unknown.
     Layers of COPY and ADD: 2 verified.
 
-    Give base images with `--image REF=PATH` (an OCI layout or an image config) to know more.
+    To know more give base images with `--image REF=PATH` (an OCI layout or an image config), or have registries asked with `--resolve`.
     "#);
     let (_, document) = project.json(&["cache"]);
     for step in ["FROM docker.io/library/debian:12", "COPY a /a", "RUN /a", "COPY b /b"] {

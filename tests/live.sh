@@ -32,7 +32,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 # Built first, so that nothing waits for the compiler while an engine runs.
-cargo test --locked --test live --no-run
+cargo test --locked --all-features --test live --no-run
 
 # In memory, if there is room: builds take a third of the time.
 place=${TMPDIR:-/tmp}
@@ -73,4 +73,4 @@ for attempt in $(seq 300); do
   sleep 0.2
 done
 DOCKER_HOST=$LAYERLINT_LIVE_HOST /usr/bin/docker version --format 'Docker engine {{.Server.Version}}'
-cargo test --locked --test live -- --ignored --nocapture
+cargo test --locked --all-features --test live -- --ignored --nocapture

@@ -444,33 +444,38 @@ impl<'a> Lower<'_, 'a> {
     /// A source that is no stage. `paths` are what is taken from it, if that is known.
     fn source(&mut self, base: &Base, work: &mut StageWork, paths: Option<Vec<String>>) -> Option<VertexId> {
         let as_base = paths.is_none();
+        // What COPY and mounts take is looked up for the target's platform, whatever the stage is built for
+        // (`toCommand` in dockerfile2llb/convert.go makes a stage without platform of it).
+        let platform = if as_base { work.platform.clone() } else { self.graph.platform.clone() };
         match base {
             Base::Scratch | Base::Stage(_) => None,
             Base::Image(reference) => {
                 let name = if as_base {
-                    let digest = self.images.get(reference).and_then(|i| i.digest.as_deref());
+                    let image = self.images.get(reference, &platform);
+                    let digest = image.and_then(|i| i.digest.as_deref());
                     let digest = digest.filter(|_| !reference.contains('@')).map(|d| format!("@{d}"));
                     work.names.next(&format!("FROM {reference}{}", digest.unwrap_or_default()), false)
                 } else {
                     format!("FROM {reference}")
                 };
-                self.image(work, reference.clone(), self.images.get(reference), name)
+                let image = self.images.get(reference, &platform);
+                self.image(work, platform, reference.clone(), image, name)
             }
             Base::Context { name, value } => {
-                let known = self.images.get(&format!("context:{name}"));
+                let known = self.images.get(&format!("context:{name}"), &platform);
                 if let Some(reference) = value.strip_prefix("docker-image://") {
                     if reference == "scratch" {
                         return None;
                     }
-                    let image = known.or_else(|| self.images.get(reference));
+                    let image = known.or_else(|| self.images.get(reference, &platform));
                     let reference = crate::image::reference::Reference::parse(reference)
                         .map_or_else(|| reference.to_owned(), |r| r.tagged());
                     let label = format!("[context {name}] {}", value.trim_start_matches("docker-image://"));
-                    return self.image(work, reference, image, label);
+                    return self.image(work, platform, reference, image, label);
                 }
                 if value.starts_with("oci-layout://") {
                     let label = format!("[context {name}] OCI load from client");
-                    return self.image(work, value.clone(), known, label);
+                    return self.image(work, platform, value.clone(), known, label);
                 }
                 if let Some(Ok(remote)) = super::remote::classify(value) {
                     let mut op = remote_op(value, remote, &mut None, &mut None);
@@ -497,7 +502,7 @@ impl<'a> Lower<'_, 'a> {
             }
             Base::Unknown => {
                 let written = self.graph.stages[work.index].base_written.to_owned();
-                self.image(work, written, None, "FROM unknown".to_owned())
+                self.image(work, platform, written, None, "FROM unknown".to_owned())
             }
         }
     }
@@ -505,11 +510,12 @@ impl<'a> Lower<'_, 'a> {
     fn image(
         &mut self,
         work: &StageWork,
+        platform: Platform,
         reference: String,
         image: Option<&'a BaseImage>,
         name: String,
     ) -> Option<VertexId> {
-        let key = (reference.clone(), work.platform.to_string());
+        let key = (reference.clone(), platform.full());
         if let Some(known) = self.image_vertices.get(&key) {
             return *known;
         }
@@ -527,6 +533,7 @@ impl<'a> Lower<'_, 'a> {
             }
             let id = self.push(work, Op::Image { reference, image }, Vec::new(), name);
             self.vertices[id].unknown = unknown;
+            self.vertices[id].platform = platform;
             Some(id)
         };
         self.image_vertices.insert(key, vertex);

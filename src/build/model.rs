@@ -470,14 +470,14 @@ impl<'a> BuildModel<'a> {
                 None => State::of_unknown(format!("stage {parent}"), platform()),
             },
             Base::Image(reference) => {
-                image = images.get(reference);
+                image = images.get(reference, &platform());
                 start_of(image, &format!("docker-image://{reference}"), platform())
             }
             Base::Context { name, value } => {
-                image = images.get(&format!("context:{name}"));
+                image = images.get(&format!("context:{name}"), &platform());
                 match value.strip_prefix("docker-image://") {
                     Some(reference) => {
-                        image = image.or_else(|| images.get(reference));
+                        image = image.or_else(|| images.get(reference, &platform()));
                         start_of(image, value, platform())
                     }
                     None if value.contains("://") => start_of(image, value, platform()),

@@ -2,10 +2,12 @@
 
 use super::CliError;
 use super::configuration::ConfigArgs;
-use crate::build::lower::BuildGraph;
+use crate::build::lower::{BuildGraph, Op};
 use crate::build::model::BuildModel;
 use crate::context::{ContextError, ContextIndex};
 use crate::finding::Problem;
+use crate::image::reference::Reference;
+use crate::image::registry::{Registries, RegistryError};
 use crate::image::{ImageError, Images, layout};
 use crate::invoke::Invocation;
 use crate::invoke::platform::Platform;
@@ -18,6 +20,9 @@ use clap::{Arg, ArgAction};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Most times that images are looked for which others name.
+const ROUNDS: usize = 16;
 
 /// The flags of `docker buildx build`, so that a build command can be pasted and its verb replaced.
 #[derive(Debug, clap::Args)]
@@ -46,6 +51,12 @@ pub struct BuildArgs {
     /// Where a base image can be read: an OCI layout, an image tarball or an image config
     #[arg(long, value_name = "REF=PATH", value_parser = pair)]
     image: Vec<(String, String)>,
+    /// Ask registries for the base images that are not given, with the credentials of `docker login`
+    #[arg(long)]
+    resolve: bool,
+    /// What they have answered so far.
+    #[arg(skip)]
+    registries: Registries,
     /// Build every step anew
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
         hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
@@ -179,6 +190,8 @@ pub struct Build {
     pub file: Arc<SourceFile>,
     /// The parsed Dockerfile; it has no errors.
     pub document: Document,
+    /// The registries, where they may be asked.
+    registries: Option<Registries>,
 }
 
 /// A build taken to its keys.
@@ -274,9 +287,19 @@ impl BuildArgs {
             invocation.context = other.to_path_buf();
         }
         check_context(&invocation.context)?;
+        let registries = self.registries()?;
         let file = read_dockerfile(&invocation)?;
         self.add_images(&mut invocation, &file)?;
-        Build::new(invocation, file)
+        Build::new(invocation, file, registries)
+    }
+
+    /// The registries, where they may be asked: only `--resolve` says so.
+    pub(super) fn registries(&self) -> Result<Option<Registries>, CliError> {
+        match self.resolve {
+            false => Ok(None),
+            true if !Registries::AVAILABLE => Err(RegistryError::NotBuilt.into()),
+            true => Ok(Some(self.registries.clone())),
+        }
     }
 }
 
@@ -294,11 +317,15 @@ impl Build {
 
 impl Build {
     /// Parses the Dockerfile. What BuildKit would refuse is an error with its places.
-    fn new(invocation: Invocation, file: SourceFile) -> Result<Build, CliError> {
+    fn new(
+        invocation: Invocation,
+        file: SourceFile,
+        registries: Option<Registries>,
+    ) -> Result<Build, CliError> {
         let document = syntax::parse(&file.bytes);
         let file = Arc::new(file);
         if document.errors.is_empty() {
-            return Ok(Build { invocation, file, document });
+            return Ok(Build { invocation, file, document, registries });
         }
         let problems = document.errors.iter().map(|error| Problem::refused(&file, error)).collect();
         Err(CliError::Problems { problems, files: vec![file] })
@@ -306,7 +333,7 @@ impl Build {
 
     /// The same build with another Dockerfile.
     pub(super) fn with_dockerfile(self, file: SourceFile) -> Result<Build, CliError> {
-        Build::new(self.invocation, file)
+        Build::new(self.invocation, file, self.registries)
     }
 
     /// Where the Dockerfile was read from; `None` for standard input.
@@ -326,7 +353,7 @@ impl Build {
         Ok(())
     }
 
-    /// Reads the base images that the command line names.
+    /// Reads the base images that the command line names and, where that is asked for, those that it does not name.
     pub fn images(&self) -> Result<Images, CliError> {
         let mut images = Images::default();
         let wanted = self.invocation.platforms.first().and_then(|p| Platform::parse(p).ok());
@@ -342,7 +369,37 @@ impl Build {
                 images.insert(&format!("context:{name}"), image);
             }
         }
+        if let Some(registries) = &self.registries {
+            self.resolve(registries, &mut images)?;
+        }
         Ok(images)
+    }
+
+    /// Asks registries for the images that the target needs and that nobody has given.
+    fn resolve(&self, registries: &Registries, images: &mut Images) -> Result<(), CliError> {
+        let stages = StageGraph::new(&self.document, &self.invocation);
+        self.accept(&stages)?;
+        // What an image triggers may take files from further images, which may trigger more.
+        for _ in 0..ROUNDS {
+            let model = BuildModel::new(&stages, &self.invocation, images);
+            let graph = BuildGraph::new(&model, images);
+            let missing = graph.vertices.iter().filter_map(|v| match &v.op {
+                // What was not understood is no reference.
+                Op::Image { reference, image: None } => {
+                    Reference::parse(reference).is_some().then(|| (reference.clone(), v.platform.clone()))
+                }
+                _ => None,
+            });
+            let missing: Vec<(String, Platform)> = missing.collect();
+            if missing.is_empty() {
+                break;
+            }
+            for (reference, platform) in missing {
+                let image = registries.resolve(&reference, &platform)?;
+                images.insert_for(&reference, &platform, image);
+            }
+        }
+        Ok(())
     }
 
     /// Takes the build to its keys and hands everything on. The main context is walked unless it is given; `change` may

@@ -7,11 +7,13 @@ use crate::evidence::EvidenceError;
 use crate::evidence::audit::{Verdict, audit};
 use crate::evidence::cache::ExportedCache;
 use crate::evidence::prediction::predict;
+use crate::evidence::store::Store;
+use crate::image::reference::Reference;
 use crate::key::plan::Detail;
 use crate::report::cache::{Answers, human, json};
 use crate::report::keys::Preview;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -19,12 +21,14 @@ use std::path::PathBuf;
         Every step of the build is looked for in the cache the way BuildKit does, and the cause of each miss is \
         named. Then the layers behind COPY and ADD are read and compared with the files that their keys stand for: \
         BuildKit never does that, so a cache with exchanged layers is served as CACHED.\n\n\
-        Nothing is unpacked to disk, run, or fetched.",
+        Nothing is unpacked to disk or run. Only with `--resolve` anything is fetched: a cache that is named by \
+        its reference in a registry, its layers where they are compared, and what is to be known of base images.",
     after_help = "Examples:\n  \
         layerlint cache ./cache                           a folder of --cache-to type=local,dest=./cache\n  \
         layerlint cache app.tar --target runtime .        an image with inline cache, from docker save or type=oci\n  \
         layerlint cache ./cache --image rust:1.90=rust.oci   certain also below FROM rust:1.90\n  \
-        layerlint cache ./cache --ref main --format json  one of several manifests, for a program\n\n\
+        layerlint cache ./cache --ref main --format json  one of several manifests, for a program\n  \
+        layerlint cache registry.example/app:cache --resolve   a cache of --cache-to type=registry or inline\n\n\
         HIT      taken from the cache, or not needed because what uses it is\n\
         MISS     runs\n\
         UNKNOWN  depends on something that is not here, such as the digest of a base image\n\n\
@@ -32,7 +36,8 @@ use std::path::PathBuf;
         not be used; a miss alone is no failure."
 )]
 pub(super) struct Args {
-    /// The cache: a folder of `--cache-to type=local`, an OCI layout, or an archive of an image with inline cache
+    /// The cache: a folder of `--cache-to type=local`, an OCI layout, an archive of an image with inline cache or, with
+    /// `--resolve`, a reference in a registry
     #[arg(value_name = "CACHE", help_heading = "Arguments")]
     cache: PathBuf,
     /// How to show it
@@ -56,11 +61,42 @@ enum Format {
     Json,
 }
 
+impl Args {
+    /// Where the cache is: on the disk or, if `--resolve` says so, in a registry.
+    fn store(&self) -> Result<Store, CliError> {
+        let reference = match reference(&self.cache) {
+            Some(reference) if !self.cache.exists() => reference,
+            _ => return Store::open(&self.cache).map_err(failed),
+        };
+        let shown = self.cache.display();
+        let Some(registries) = self.build.registries()? else {
+            return Err(CliError::failed_with_help(
+                format!(
+                    "there is no folder or archive `{shown}`, and registries are asked with `--resolve` only"
+                ),
+                format!("ask {} with `layerlint cache {shown} --resolve`", reference.registry()),
+            ));
+        };
+        Ok(Store::of_registry(registries.repository(&reference)?))
+    }
+}
+
+/// What names something in a registry and could not as well be the name of a folder: there is a registry, a tag or a
+/// digest in it.
+fn reference(path: &Path) -> Option<Reference> {
+    let text = path.to_str()?;
+    let reference = Reference::parse(text)?;
+    let plain =
+        reference.tag.is_none() && reference.digest.is_none() && !text.starts_with(reference.registry());
+    (!plain).then_some(reference)
+}
+
 pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> {
     let build = args.build.load()?;
     build.warn_of_platforms(&mut console.err)?;
     let busy = Busy::with("reading the cache");
-    let cache = ExportedCache::open(&args.cache, args.reference.as_deref()).map_err(failed)?;
+    let cache = ExportedCache::of_store(args.store()?, args.reference.as_deref(), !args.no_verify);
+    let cache = cache.map_err(failed)?;
     build.planned(
         None,
         Detail::Files,
@@ -103,6 +139,10 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
 }
 
 fn failed(error: EvidenceError) -> CliError {
+    let error = match error {
+        EvidenceError::Registry(error) => return error.into(),
+        other => other,
+    };
     let message = error.to_string();
     match error {
         EvidenceError::Reference { known, .. } => {

@@ -1,6 +1,7 @@
 //! How a command ends.
 
 use crate::finding::{Problem, ProblemKind};
+use crate::image::registry::RegistryError;
 use crate::source::SourceFile;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -84,6 +85,12 @@ impl CliError {
     /// The same with advice.
     pub fn failed_with_help(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self::Failed { message: message.into(), help: Some(help.into()) }
+    }
+}
+
+impl From<RegistryError> for CliError {
+    fn from(error: RegistryError) -> Self {
+        Self::Failed { message: error.to_string(), help: error.help() }
     }
 }
 

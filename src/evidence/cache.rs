@@ -7,6 +7,7 @@ use super::store::{Store, is_digest, shortened};
 use crate::key::matching::{RecordId, Records};
 use base64::Engine as _;
 use serde::de::DeserializeOwned;
+use std::collections::HashMap;
 use std::path::Path;
 
 /// Most manifests of one cache.
@@ -74,6 +75,8 @@ pub struct CacheLayerEntry {
     pub parent: Option<usize>,
     /// Its path in the store.
     pub(super) name: String,
+    /// Whether it is there.
+    pub(super) own: bool,
     /// Whether it is there, with all that is below it.
     pub present: bool,
 }
@@ -83,7 +86,12 @@ impl ExportedCache {
     /// of `docker save`, `type=oci` or `type=docker`. `reference` chooses one manifest by its name or digest; without
     /// it, the one called `latest` is taken, as BuildKit does, or else all.
     pub fn open(path: &Path, reference: Option<&str>) -> Result<Self, EvidenceError> {
-        let store = Store::open(path)?;
+        Self::of_store(Store::open(path)?, reference, true)
+    }
+
+    /// The same for any place that holds the files of an OCI layout. Without `look`, all layers are taken to be there.
+    pub fn of_store(store: Store, reference: Option<&str>, look: bool) -> Result<Self, EvidenceError> {
+        let path = store.path.clone();
         let cache = ExportedCache { store, manifests: Vec::new(), records: Vec::new(), layers: Vec::new() };
         let mut reading = Reading { cache, read: 0 };
         if let Some(bytes) = reading.cache.store.document("index.json")? {
@@ -94,7 +102,7 @@ impl ExportedCache {
             reading.saved(saved, reference)?;
         } else {
             return Err(EvidenceError::Kind {
-                path: path.to_path_buf(),
+                path,
                 message:
                     "it holds neither index.json (type=local, OCI layout) nor manifest.json (docker save)"
                         .to_owned(),
@@ -103,13 +111,13 @@ impl ExportedCache {
         let mut cache = reading.cache;
         if cache.manifests.is_empty() {
             return Err(EvidenceError::Kind {
-                path: path.to_path_buf(),
+                path,
                 message: "there is an image in it but no cache; `--cache-to type=inline` would add one"
                     .to_owned(),
             });
         }
         cache.check_loops()?;
-        cache.look_for_layers();
+        cache.look_for_layers(look)?;
         Ok(cache)
     }
 
@@ -189,8 +197,17 @@ impl ExportedCache {
         }
     }
 
-    fn look_for_layers(&mut self) {
-        let own: Vec<bool> = self.layers.iter().map(|l| self.store.has(&l.name)).collect();
+    fn look_for_layers(&mut self, look: bool) -> Result<(), EvidenceError> {
+        let mut looked: HashMap<&str, bool> = HashMap::new();
+        let mut own: Vec<bool> = Vec::with_capacity(self.layers.len());
+        for layer in &self.layers {
+            let here = match looked.get(layer.name.as_str()) {
+                Some(here) => *here,
+                None => !look || self.store.has(&layer.name)?,
+            };
+            looked.insert(&layer.name, here);
+            own.push(here);
+        }
         // Parents have been checked for loops, so following them ends.
         let mut known: Vec<Option<bool>> = vec![None; own.len()];
         for start in 0..own.len() {
@@ -212,9 +229,11 @@ impl ExportedCache {
                 }
             }
         }
-        for (layer, present) in self.layers.iter_mut().zip(known) {
+        for (layer, (present, own)) in self.layers.iter_mut().zip(known.into_iter().zip(own)) {
             layer.present = present.unwrap_or(false);
+            layer.own = own;
         }
+        Ok(())
     }
 }
 
@@ -331,7 +350,13 @@ impl Reading {
                 },
             };
             let name = Store::blob_name(&layer.blob)?;
-            layers.push(CacheLayerEntry { digest: layer.blob.clone(), parent, name, present: false });
+            layers.push(CacheLayerEntry {
+                digest: layer.blob.clone(),
+                parent,
+                name,
+                own: false,
+                present: false,
+            });
         }
         if let Some(number) = looping(&layers) {
             let message = format!("layer {number} lies on itself: the layers form a loop");
@@ -411,6 +436,7 @@ impl Reading {
             digest,
             parent: number.checked_sub(1),
             name,
+            own: false,
             present: false,
         });
         self.add(place, name, true, layers.collect(), records.unwrap_or_default())

@@ -1,5 +1,6 @@
 //! Why evidence cannot be read.
 
+use crate::image::registry::RegistryError;
 use std::path::PathBuf;
 
 /// Something that a build left behind and that cannot be read, or must not be.
@@ -79,6 +80,9 @@ pub enum EvidenceError {
         /// the bound, with its unit
         limit: String,
     },
+    /// A registry does not give it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// A name of `--ref` that nothing has.
     #[error("nothing in {} is called `{wanted}`", path.display())]
     Reference {

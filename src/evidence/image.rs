@@ -245,7 +245,7 @@ impl Reading {
         let mut layers = Vec::with_capacity(manifest.layers.len().min(LAYERS));
         for layer in &manifest.layers {
             let name = Store::blob_name(&layer.digest)?;
-            if !self.store.has(&name) {
+            if !self.store.has(&name)? {
                 return Err(EvidenceError::Missing { digest: layer.digest.clone() });
             }
             layers.push(StoredLayer { digest: layer.digest.clone(), name, by_content: false });
@@ -329,8 +329,10 @@ impl Reading {
             }
         });
         let layers: Vec<StoredLayer> = layers.collect();
-        if let Some(layer) = layers.iter().find(|l| !self.store.has(&l.name)) {
-            return Err(EvidenceError::Missing { digest: layer.digest.clone() });
+        for layer in &layers {
+            if !self.store.has(&layer.name)? {
+                return Err(EvidenceError::Missing { digest: layer.digest.clone() });
+            }
         }
         self.add(config, &Descriptor::default(), layers, image.repo_tags.into_iter().next())
     }

@@ -251,8 +251,7 @@ impl<'c> Search<'c> {
             return "the cache knows this step but has no layer for it (as with mode=min)".to_owned();
         }
         let layers = records().flat_map(|r| &r.results).flat_map(|r| self.cache.chain(r));
-        let missing =
-            layers.filter_map(|l| self.cache.layers.get(l)).find(|l| !self.cache.store.has(&l.name));
+        let missing = layers.filter_map(|l| self.cache.layers.get(l)).find(|l| !l.own);
         match missing {
             Some(layer) => format!("its layer cannot be loaded: blob {} is missing", layer.digest),
             None => "its layer cannot be loaded".to_owned(),

@@ -34,10 +34,10 @@ enum Kind {
 pub trait Blobs: std::fmt::Debug + Send + Sync {
     /// A file by its path in the layout (`index.json`, `blobs/sha256/…`), and its size in bytes; none if it is not
     /// there. What is read is checked against its digest by the caller.
-    fn open(&self, name: &str) -> io::Result<Option<(Box<dyn Read + '_>, u64)>>;
+    fn open(&self, name: &str) -> Result<Option<OpenFile<'_>>, EvidenceError>;
 
     /// Whether a file is there, without reading it.
-    fn has(&self, name: &str) -> bool;
+    fn has(&self, name: &str) -> Result<bool, EvidenceError>;
 }
 
 /// A part of a file. Several may be read at the same time.
@@ -81,12 +81,7 @@ struct Place {
     size: u64,
 }
 
-/// Whether a digest is written as it should be, so that it can be a file name.
-pub(super) fn is_digest(digest: &str) -> bool {
-    digest
-        .strip_prefix("sha256:")
-        .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
-}
+pub(super) use crate::image::is_digest;
 
 /// The digest of a document.
 pub(super) fn digest_of(bytes: &[u8]) -> String {
@@ -94,7 +89,7 @@ pub(super) fn digest_of(bytes: &[u8]) -> String {
 }
 
 /// What a file holds, and its size.
-type OpenFile<'s> = (Box<dyn Read + 's>, u64);
+pub type OpenFile<'s> = (Box<dyn Read + 's>, u64);
 
 impl Store {
     /// Looks at a folder or archive. Of an archive only the headers are read.
@@ -145,11 +140,6 @@ impl Store {
         Self::spooled(path, reader, limit.unwrap_or(bound(size)))
     }
 
-    /// Files that are neither in a folder nor in an archive, and what messages call the place.
-    pub fn of_blobs(name: &str, blobs: Box<dyn Blobs>) -> Self {
-        Self { path: PathBuf::from(name), kind: Kind::Other(blobs) }
-    }
-
     /// Keeps unpacked data in a file without a name.
     fn spooled(path: &Path, reader: impl Read, limit: u64) -> Result<Self, EvidenceError> {
         let fail = |source| EvidenceError::Read { path: path.to_path_buf(), source };
@@ -182,6 +172,11 @@ impl Store {
             });
         }
         Ok(Self { path: path.to_path_buf(), kind: Kind::Archive { file, packed, files, links } })
+    }
+
+    /// Files that are neither in a folder nor in an archive, and what messages call the place.
+    pub fn of_blobs(name: &str, blobs: Box<dyn Blobs>) -> Self {
+        Self { path: PathBuf::from(name), kind: Kind::Other(blobs) }
     }
 
     /// A file by its path in the folder or archive, with its size; none if it is not there.
@@ -218,10 +213,7 @@ impl Store {
                 io::copy(&mut (&mut reader).take(place.start), &mut io::sink()).map_err(fail)?;
                 Ok(Some((Box::new(reader.take(place.size)), place.size)))
             }
-            Kind::Other(blobs) => {
-                let fail = |source| EvidenceError::Read { path: self.path.join(name), source };
-                blobs.open(name).map_err(fail)
-            }
+            Kind::Other(blobs) => blobs.open(name),
         }
     }
 
@@ -269,17 +261,17 @@ impl Store {
     }
 
     /// Whether a file is there.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> Result<bool, EvidenceError> {
         if safe(name.as_bytes()).is_none() {
-            return false;
+            return Ok(false);
         }
-        match &self.kind {
+        Ok(match &self.kind {
             Kind::Folder => std::fs::metadata(self.path.join(name)).is_ok_and(|m| m.is_file()),
             Kind::Archive { files, links, .. } => {
                 files.contains_key(name) || links.get(name).is_some_and(|to| files.contains_key(to))
             }
-            Kind::Other(blobs) => blobs.has(name),
-        }
+            Kind::Other(blobs) => blobs.has(name)?,
+        })
     }
 }
 

@@ -218,10 +218,6 @@ fn read_index(
     let index: Index = json(&path, index)?;
     let entries = index.manifests.unwrap_or_default();
     let malformed = |message: &str| ImageError::Malformed { path: path.clone(), message: message.to_owned() };
-    let document = |digest: &str| -> Result<Vec<u8>, ImageError> {
-        let name = blob(root, digest)?;
-        documents.get(&name)?.ok_or_else(|| malformed(&format!("blob {digest} is missing")))
-    };
     let wanted = |d: &&Descriptor| {
         let named = d.annotations.as_ref().and_then(|a| a.get("org.opencontainers.image.ref.name"));
         reference.is_some_and(|r| d.digest == r || named.is_some_and(|n| n == r))
@@ -232,27 +228,106 @@ fn read_index(
         .or_else(|| entries.iter().find(|d| !d.media_type.contains("buildkit.cacheconfig")))
         .ok_or_else(|| malformed("no image in this layout"))?;
     let digest = entry.digest.clone();
-    let mut at = digest.clone();
+    let folder = Layout { root, documents };
+    descend(&folder, &digest, platform)
+}
+
+/// Where the documents of an image are found by their digests.
+pub(super) trait Source {
+    /// Why one cannot be had.
+    type Error;
+    /// A manifest, or an index of manifests.
+    fn manifest(&self, digest: &str) -> Result<Vec<u8>, Self::Error>;
+    /// An image configuration.
+    fn config(&self, digest: &str) -> Result<Vec<u8>, Self::Error>;
+    /// The error for a document that says something else than it should.
+    fn malformed(&self, digest: &str, message: String) -> Self::Error;
+    /// The error for an index without a fitting image.
+    fn other_platforms(&self, wanted: &Platform, known: &[Platform]) -> Self::Error;
+}
+
+struct Layout<'a> {
+    root: &'a Path,
+    documents: &'a Documents,
+}
+
+impl Source for Layout<'_> {
+    type Error = ImageError;
+
+    fn manifest(&self, digest: &str) -> Result<Vec<u8>, ImageError> {
+        let missing = || ImageError::Malformed {
+            path: self.root.join("index.json"),
+            message: format!("blob {digest} is missing"),
+        };
+        self.documents.get(&blob(self.root, digest)?)?.ok_or_else(missing)
+    }
+
+    fn config(&self, digest: &str) -> Result<Vec<u8>, ImageError> {
+        self.manifest(digest)
+    }
+
+    fn malformed(&self, digest: &str, message: String) -> ImageError {
+        let path = match blob(self.root, digest) {
+            Ok(name) => self.root.join(name),
+            Err(error) => return error,
+        };
+        ImageError::Malformed { path, message }
+    }
+
+    fn other_platforms(&self, wanted: &Platform, _: &[Platform]) -> ImageError {
+        let message = format!("no image for {wanted} in this layout");
+        ImageError::Malformed { path: self.root.join("index.json"), message }
+    }
+}
+
+/// Follows a manifest or index to the image for a platform. The image has the digest that this began with: that is
+/// what BuildKit puts into keys, also where it is an index.
+pub(super) fn descend<S: Source>(
+    source: &S,
+    digest: &str,
+    platform: &Platform,
+) -> Result<BaseImage, S::Error> {
+    let mut at = digest.to_owned();
     // An index may hold indexes; four levels are more than anybody writes.
     for _ in 0..4 {
-        let node: Index = json(&root.join(blob(root, &at)?), &document(&at)?)?;
+        let node: Index = parsed(source, &at, &source.manifest(&at)?)?;
         if let Some(config) = node.config {
-            let bytes = document(&config.digest)?;
-            return Ok(image(Some(digest), json(&root.join(blob(root, &config.digest)?), &bytes)?));
+            if config.media_type.contains("buildkit.cacheconfig") {
+                let message = "this is a build cache that BuildKit exported, and no image";
+                return Err(source.malformed(&at, message.to_owned()));
+            }
+            let bytes = source.config(&config.digest)?;
+            return Ok(image(Some(digest.to_owned()), parsed(source, &config.digest, &bytes)?));
         }
         let manifests = node.manifests.unwrap_or_default();
+        if manifests.is_empty() {
+            return Err(source.malformed(&at, "it names neither a configuration nor manifests".to_owned()));
+        }
         let of = |d: &Descriptor| d.platform.as_ref().map(DescribedPlatform::normalized);
-        let same = |p: Platform| p.os == platform.os && p.arch == platform.arch;
-        let next = manifests
+        // Only Windows builds differ by version, and its exact match is BuildKit's business.
+        let same = |a: &Platform, b: &Platform| (&a.os, &a.arch, &a.variant) == (&b.os, &b.arch, &b.variant);
+        let acceptable = platform.acceptable();
+        let next = acceptable
             .iter()
-            .find(|d| of(d).as_ref() == Some(platform))
-            .or_else(|| manifests.iter().find(|d| of(d).is_some_and(same)));
-        let Some(next) = next.or_else(|| manifests.first().filter(|_| manifests.len() == 1)) else {
-            return Err(malformed(&format!("no image for {platform} in this layout")));
+            .find_map(|wanted| manifests.iter().find(|d| of(d).is_some_and(|p| same(&p, wanted))));
+        // What does not say what it is for is for everything.
+        let only = || manifests.first().filter(|d| manifests.len() == 1 && d.platform.is_none());
+        let Some(next) = next.or_else(only) else {
+            let known: Vec<Platform> =
+                manifests.iter().filter_map(of).filter(|p| p.os != "unknown").collect();
+            return Err(source.other_platforms(platform, &known));
         };
         at = next.digest.clone();
     }
-    Err(malformed("indexes are nested too deeply"))
+    Err(source.malformed(digest, "indexes are nested too deeply".to_owned()))
+}
+
+fn parsed<T: serde::de::DeserializeOwned, S: Source>(
+    source: &S,
+    digest: &str,
+    bytes: &[u8],
+) -> Result<T, S::Error> {
+    serde_json::from_slice(bytes).map_err(|e| source.malformed(digest, e.to_string()))
 }
 
 fn image(digest: Option<String>, config: ImageConfig) -> BaseImage {

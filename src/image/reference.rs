@@ -42,6 +42,9 @@ impl Reference {
             _ => ("docker.io", path),
         };
         let domain = if domain == "index.docker.io" { "docker.io" } else { domain };
+        if !is_host(domain) {
+            return None;
+        }
         let piece = |p: &str| {
             let ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-');
             let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
@@ -55,6 +58,16 @@ impl Reference {
             _ => format!("{domain}/{repository}"),
         };
         Some(Reference { name, tag, digest })
+    }
+
+    /// The registry: `docker.io`, `localhost:5000`.
+    pub fn registry(&self) -> &str {
+        self.name.split_once('/').map_or("docker.io", |(registry, _)| registry)
+    }
+
+    /// The name inside the registry: `library/alpine`.
+    pub fn repository(&self) -> &str {
+        self.name.split_once('/').map_or(self.name.as_str(), |(_, repository)| repository)
     }
 
     /// With `:latest` where neither tag nor digest is written.
@@ -85,6 +98,29 @@ impl Reference {
     }
 }
 
+/// Whether this is `host[:port]`, the host a name, an address or an IPv6 address in brackets.
+fn is_host(domain: &str) -> bool {
+    let (host, port) = match domain.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, "")) => return address.parse::<std::net::Ipv6Addr>().is_ok(),
+        Some((address, rest)) if address.parse::<std::net::Ipv6Addr>().is_ok() => {
+            ("ip", rest.strip_prefix(':'))
+        }
+        Some(_) => return false,
+        None => match domain.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (domain, Some("0")),
+        },
+    };
+    let label = |l: &str| {
+        !l.is_empty()
+            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+    };
+    host.split('.').all(label)
+        && port.is_some_and(|p| !p.is_empty() && p.len() <= 5 && p.bytes().all(|b| b.is_ascii_digit()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +132,12 @@ mod tests {
         assert_eq!(t("a/b:1").as_deref(), Some("docker.io/a/b:1"));
         assert_eq!(t("localhost:5000/x").as_deref(), Some("localhost:5000/x:latest"));
         assert_eq!(t("Upper"), None);
+        assert_eq!(t("[::1]:5000/x:1").as_deref(), Some("[::1]:5000/x:1"));
+        for wrong in
+            ["a.b?c/x", "user:pass/x", "a..b/x", "-a.b/x", "[::z]:1/x", "[::1]x/y", "a.b:/x", "a b.c/x"]
+        {
+            assert_eq!(t(wrong), None, "{wrong}");
+        }
         let familiar = |s: &str| Reference::parse(s).map(|r| r.familiar());
         assert_eq!(familiar("docker.io/library/alpine:3").as_deref(), Some("alpine:3"));
         assert_eq!(familiar("registry.example/a:latest").as_deref(), Some("registry.example/a"));

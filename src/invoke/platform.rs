@@ -146,6 +146,53 @@ impl Platform {
         self
     }
 
+    /// What an image may be made for to be taken for this platform, the best first (containerd's `platforms.Only`):
+    /// older variants of the same processor, and the 32-bit ones that a 64-bit one runs.
+    pub fn acceptable(&self) -> Vec<Platform> {
+        let with = |arch: &str, variant: String| {
+            Platform { arch: arch.to_owned(), variant, ..self.clone() }.normalized()
+        };
+        let number = |text: &str| text.strip_prefix('v').and_then(|v| v.parse::<u32>().ok());
+        // No processor is far beyond these; a variant of a hostile document is not counted down from.
+        let older = |from: u32, to: u32| (to..from.min(100)).rev();
+        let mut out = vec![self.clone()];
+        match self.arch.as_str() {
+            "amd64" => {
+                if let Some(own) = number(&self.variant) {
+                    out.extend(older(own, 1).map(|v| with("amd64", format!("v{v}"))));
+                }
+                out.push(with("386", String::new()));
+            }
+            "arm" => {
+                if let Some(own) = number(&self.variant) {
+                    out.extend(older(own, 5).map(|v| with("arm", format!("v{v}"))));
+                }
+            }
+            "arm64" => {
+                let variant = self.variant.strip_prefix('v').unwrap_or("8");
+                let (major, minor) = variant.split_once('.').unwrap_or((variant, "0"));
+                let minor: u32 = minor.parse().unwrap_or(0).min(9);
+                let minors = |major: u32, below: u32| {
+                    (0..below).rev().map(move |m| match m {
+                        0 => format!("v{major}"),
+                        m => format!("v{major}.{m}"),
+                    })
+                };
+                match major {
+                    "8" => out.extend(minors(8, minor).map(|v| with("arm64", v))),
+                    "9" => {
+                        out.extend(minors(9, minor).map(|v| with("arm64", v)));
+                        out.extend(minors(8, (minor + 6).min(10)).map(|v| with("arm64", v)));
+                    }
+                    _ => return out,
+                }
+                out.extend((5..=8).rev().map(|v| with("arm", format!("v{v}"))));
+            }
+            _ => {}
+        }
+        out
+    }
+
     /// `os(version)/arch/variant`, the form of TARGETPLATFORM.
     pub fn full(&self) -> String {
         let version =
@@ -175,5 +222,20 @@ mod tests {
         assert_eq!(p("armhf").unwrap(), "linux/arm/v7");
         assert!(p("linux/").is_err());
         assert!(p("nonsense").is_err());
+    }
+
+    #[test]
+    fn older_variants_are_acceptable_and_newer_ones_are_not() {
+        let of = |s: &str| {
+            let all = Platform::parse(s).unwrap().acceptable();
+            all.iter().map(|p| p.to_string().replace("linux/", "")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(of("linux/amd64"), "amd64 386");
+        assert_eq!(of("linux/amd64/v3"), "amd64/v3 amd64/v2 amd64 386");
+        assert_eq!(of("linux/arm/v7"), "arm/v7 arm/v6 arm/v5");
+        assert_eq!(of("linux/arm64"), "arm64 arm/v8 arm/v7 arm/v6 arm/v5");
+        assert_eq!(of("linux/arm64/v8.1"), "arm64/v8.1 arm64 arm/v8 arm/v7 arm/v6 arm/v5");
+        assert!(of("linux/arm64/v9").starts_with("arm64/v9 arm64/v8.5 arm64/v8.4"));
+        assert_eq!(of("linux/riscv64"), "riscv64");
     }
 }

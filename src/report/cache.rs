@@ -252,7 +252,8 @@ pub fn human(out: &mut impl Write, answers: &Answers<'_>) -> io::Result<()> {
     if answers.predictions.iter().any(guess) {
         writeln!(
             out,
-            "\nGive base images with `--image REF=PATH` (an OCI layout or an image config) to know more."
+            "\nTo know more give base images with `--image REF=PATH` (an OCI layout or an image config), or have \
+             registries asked with `--resolve`."
         )?;
     }
     Ok(())

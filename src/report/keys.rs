@@ -316,7 +316,8 @@ pub fn human(out: &mut impl Write, preview: &Preview<'_>) -> io::Result<()> {
         if guesses.iter().any(|g| g.starts_with("docker-image://")) {
             writeln!(
                 out,
-                "  Give base images with `--image REF=PATH` (an OCI layout, an image archive or its config)."
+                "  Give base images with `--image REF=PATH` (an OCI layout, an image archive or its config), or \
+                 have registries asked with `--resolve`."
             )?;
         }
     }
