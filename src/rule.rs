@@ -6,6 +6,7 @@
 mod apt_update_split;
 mod arg_baked_env;
 mod arg_scope_lost;
+mod arg_too_early;
 mod cache_mount_cross_run_state;
 mod cache_mount_defeated;
 mod cache_mount_output_lost;
@@ -19,6 +20,7 @@ mod deps_into_cache_mount;
 mod dockerignore_gap;
 mod dockerignore_hides_copied;
 mod duplicate_context_copy;
+mod early;
 mod ecosystem;
 mod env_shadows_arg;
 mod git_dir_copied;
@@ -37,7 +39,9 @@ mod order;
 mod order_cross_stage;
 mod os_packages_after_copy;
 mod page;
+mod platform_arg_default;
 mod platform_arg_missing;
+mod platform_arg_too_early;
 mod rust;
 mod rust_dummy_build_stale;
 mod rust_partial_touch;
@@ -79,6 +83,7 @@ pub const ALL: &[&Rule] = &[
     &apt_update_split::RULE,
     &arg_baked_env::RULE,
     &arg_scope_lost::RULE,
+    &arg_too_early::RULE,
     &cache_mount_cross_run_state::RULE,
     &cache_mount_defeated::RULE,
     &cache_mount_output_lost::RULE,
@@ -103,7 +108,9 @@ pub const ALL: &[&Rule] = &[
     &mutable_copy_from::RULE,
     &order_cross_stage::RULE,
     &os_packages_after_copy::RULE,
+    &platform_arg_default::RULE,
     &platform_arg_missing::RULE,
+    &platform_arg_too_early::RULE,
     &rust_dummy_build_stale::RULE,
     &rust_partial_touch::RULE,
     &secret_not_in_key::RULE,

@@ -5,7 +5,7 @@
 
 use super::variables;
 use super::{Cx, Rule, words};
-use crate::build::model::{Action, ArgOrigin, Step, is_below};
+use crate::build::model::{Action, Step, is_below};
 use crate::build::process::{self, Process};
 use crate::context::path::clean_str;
 use crate::finding::Finding;
@@ -20,7 +20,7 @@ pub(super) const RULE: Rule =
     Rule { name: "platform-arg-missing", page: include_str!("../../rules/platform-arg-missing.md"), check };
 
 /// Arguments that say which machine is meant.
-const MACHINE: &[&str] = &["TARGETARCH", "TARGETPLATFORM", "TARGETVARIANT"];
+pub(super) const MACHINE: &[&str] = &["TARGETARCH", "TARGETPLATFORM", "TARGETVARIANT"];
 
 /// Programs that put a file elsewhere.
 const MOVERS: &[&str] = &["cp", "mv", "install", "ln", "rsync"];
@@ -39,7 +39,6 @@ struct Compile {
 }
 
 fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
-    defaults(cx, findings);
     let mut told = HashSet::new();
     for stage in &cx.model.stages {
         let Some(pin) = pinned(cx, stage.index) else { continue };
@@ -81,7 +80,7 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
 }
 
 /// The platform that a stage is bound to, as written, with its place; `None` if it follows the target.
-fn pinned<'a>(cx: &Cx<'a>, stage: usize) -> Option<(&'a str, Span)> {
+pub(super) fn pinned<'a>(cx: &Cx<'a>, stage: usize) -> Option<(&'a str, Span)> {
     let root = cx.graph.lineage(stage).into_iter().next()?;
     let graph: &'a crate::stage::StageGraph<'a> = cx.graph;
     let from = graph.stages.get(root)?;
@@ -317,50 +316,4 @@ fn finding(
         .evidence("platform", platform)
         .evidence("results", &compile.results)
         .evidence("copied_line", line)
-}
-
-/// `ARG TARGETARCH=amd64` in a stage: the default takes the place of the value that BuildKit provides.
-fn defaults(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
-    for stage in &cx.model.stages {
-        for (number, step) in stage.steps.iter().enumerate() {
-            let (Action::Arg(args), Args::ArgDefs(pairs)) = (&step.action, &step.instruction.args) else {
-                continue;
-            };
-            for (arg, pair) in args.iter().zip(pairs) {
-                let own = arg.value.as_deref().is_some_and(|v| !v.is_empty());
-                let constant = pair.value.as_ref().is_some_and(|v| !v.text.contains('$'));
-                if !MACHINE.contains(&arg.name.as_str())
-                    || arg.origin != ArgOrigin::Default
-                    || !own
-                    || !constant
-                {
-                    continue;
-                }
-                let later = stage.steps.get(number + 1..).unwrap_or_default();
-                let used = later.iter().find_map(|s| {
-                    let script =
-                        variables::script(cx, s).map(|t| variables::read_by(cx, t)).unwrap_or_default();
-                    let found = script.into_iter().chain(variables::expanded_in(cx, s.instruction));
-                    let found: Vec<_> = found.filter(|r| r.name == arg.name).collect();
-                    found.first().filter(|_| s.instruction.keyword != Keyword::Label).map(|r| r.span)
-                });
-                let Some(used) = used else { continue };
-                let value = arg.value.as_deref().unwrap_or_default();
-                let name = &arg.name;
-                let message = format!(
-                    "`{name}` is `{value}` for every platform: a default inside a stage takes the place of the value that \
-                     BuildKit provides, so line {} uses `{value}` in the images of the others too",
-                    cx.line(used)
-                );
-                findings.push(
-                    Finding::at(&RULE, cx, pair.span, message)
-                        .label("replaces the value for the target")
-                        .also(used, "uses it")
-                        .help(format!("declare it without a default: `ARG {name}`"))
-                        .evidence("argument", name)
-                        .evidence("default", value),
-                );
-            }
-        }
-    }
 }

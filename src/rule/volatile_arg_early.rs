@@ -1,136 +1,25 @@
 //! Arguments with another value for every build, in the keys of steps that do not need them.
-//!
-//! BuildKit puts every declared ARG that has a value into the environment, and so into the key, of each RUN below it.
 
-use super::variables;
-use super::work::{self, Work};
-use super::{Cx, Rule, words};
-use crate::build::model::{Action, Arg, ArgOrigin, Step};
+use super::early::{self, Text, Watch};
+use super::{Cx, Rule};
+use crate::build::model::{Arg, ArgOrigin};
 use crate::finding::Finding;
-use crate::source::Span;
-use crate::syntax::shell::ShellCommand;
-use crate::syntax::{Args, Keyword, Pair};
-use std::collections::{BTreeMap, HashSet};
 
 /// See `rules/volatile-arg-early.md`.
 pub(super) const RULE: Rule =
     Rule { name: "volatile-arg-early", page: include_str!("../../rules/volatile-arg-early.md"), check };
 
-/// Arguments and steps that a finding names.
-const NAMED: usize = 3;
-
-/// An argument that changes with every build.
-struct Volatile<'m, 'a> {
-    pair: &'a Pair,
-    /// Itself and the ENV variables made from it.
-    names: Vec<String>,
-    /// Slow steps below it that do not need it.
-    delayed: Vec<&'m Step<'a>>,
-    /// The first step that names it.
-    used: Option<&'m Step<'a>>,
-    /// Whether nothing more can be told, because a step may use it unseen.
-    closed: bool,
-}
-
 fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
-    let mut told: HashSet<Span> = HashSet::new();
-    for stage in &cx.model.stages {
-        let mut open: Vec<Volatile<'_, '_>> = Vec::new();
-        for step in cx.model.lineage_steps(stage.index) {
-            follow(cx, step, &mut open);
-        }
-        // Arguments that stand together have one cure.
-        let mut groups: BTreeMap<u32, Vec<Volatile<'_, '_>>> = BTreeMap::new();
-        for volatile in open {
-            if let Some(first) = volatile.delayed.first()
-                && told.insert(volatile.pair.span)
-            {
-                groups.entry(first.instruction.span.start).or_default().push(volatile);
-            }
-        }
-        findings.extend(groups.values().filter_map(|group| finding(cx, group)));
-    }
-}
-
-fn follow<'m, 'a>(cx: &Cx<'_>, step: &'m Step<'a>, open: &mut Vec<Volatile<'m, 'a>>) {
-    match (&step.action, &step.instruction.args) {
-        (Action::Arg(args), Args::ArgDefs(pairs)) => {
-            for (pair, arg) in pairs.iter().zip(args) {
-                // A second ARG of the name takes the place of the first.
-                let before = open.iter().any(|v| !v.closed && v.names.contains(&arg.name));
-                if !before && is_volatile(cx, arg) {
-                    open.push(Volatile {
-                        pair,
-                        names: vec![arg.name.clone()],
-                        delayed: Vec::new(),
-                        used: None,
-                        closed: false,
-                    });
-                }
-            }
-        }
-        (Action::Env(_), Args::Pairs { pairs, .. }) => {
-            let read = variables::expanded_in(cx, step.instruction);
-            for volatile in open.iter_mut().filter(|v| !v.closed) {
-                for pair in pairs {
-                    let inside = |span: Span| pair.span.start <= span.start && span.end <= pair.span.end;
-                    if read.iter().any(|r| inside(r.span) && volatile.names.contains(&r.name)) {
-                        volatile.names.push(pair.key.text.clone());
-                        volatile.used.get_or_insert(step);
-                    }
-                }
-            }
-        }
-        (Action::Run(_), _) => run(cx, step, open),
-        _ => {
-            let read = variables::expanded_in(cx, step.instruction);
-            for volatile in open.iter_mut().filter(|v| !v.closed) {
-                if read.iter().any(|r| volatile.names.contains(&r.name)) {
-                    volatile.used.get_or_insert(step);
-                    // Configuration is in no key; a copy or directory is, and runs all below again.
-                    volatile.closed |= !matches!(step.action, Action::Config);
-                }
-            }
-        }
-    }
-}
-
-fn run<'m, 'a>(cx: &Cx<'_>, step: &'m Step<'a>, open: &mut [Volatile<'m, 'a>]) {
-    if open.iter().all(|v| v.closed) {
-        return;
-    }
-    let Some(script) = variables::script(cx, step) else {
-        open.iter_mut().for_each(|v| v.closed = true);
-        return;
+    let watch = Watch {
+        wanted: &|_, arg| is_volatile(cx, arg),
+        slow: &|_, script| early::fetches(script),
+        like: &|_| false,
     };
-    let read = variables::read_by(cx, script);
-    let mounts = variables::expanded_in(cx, step.instruction);
-    // Such names are also read from the environment: `printenv GIT_SHA`, `envsubst '$GIT_SHA'`.
-    let text = step.instruction.text.to_str();
-    let bodies: Vec<_> = step.instruction.heredocs.iter().map(|h| String::from_utf8_lossy(&h.body)).collect();
-    let slow = script.commands.iter().any(|c| work::of(c) == Work::Fetch);
-    let opaque = script.commands.iter().any(|c| work::of(c) == Work::Other && !is_quiet(c));
-    for volatile in open.iter_mut().filter(|v| !v.closed) {
-        let named = |n: &String| {
-            read.iter().chain(&mounts).any(|r| r.name == *n)
-                || text.contains(n.as_str())
-                || bodies.iter().any(|b| b.contains(n.as_str()))
-        };
-        if volatile.names.iter().any(named) {
-            volatile.used.get_or_insert(step);
-            volatile.closed = true;
-        } else if opaque {
-            volatile.closed = true;
-        } else if slow {
-            volatile.delayed.push(step);
-        }
-    }
-}
-
-/// Installers whose name tells nothing but that they install.
-fn is_quiet(command: &ShellCommand) -> bool {
-    let name = command.name();
-    name.starts_with("install-") || name.ends_with("-install") || name == "setup-buildx"
+    let what = Text {
+        effect: "every build with another value runs it and all below it again",
+        label: "another value for every build",
+    };
+    findings.extend(early::groups(cx, &watch).iter().filter_map(|g| early::finding(&RULE, cx, g, &what)));
 }
 
 /// Whether an argument has another value for every build or release, by its name and its default.
@@ -380,61 +269,6 @@ fn is_of_a_tool(words: &[&str]) -> bool {
             && !words.iter().any(|w| {
                 matches!(*w, "DATE" | "TIME" | "TIMESTAMP" | "NUMBER" | "COMMIT" | "BUILD" | "GIT" | "VCS")
             }))
-}
-
-fn finding(cx: &Cx<'_>, group: &[Volatile<'_, '_>]) -> Option<Finding> {
-    let (first, others) = group.split_first()?;
-    let (delayed, rest) = first.delayed.split_first()?;
-    let names: Vec<&str> = group.iter().map(|v| v.pair.key.text.as_str()).collect();
-    let one = names.len() == 1;
-    let shown = words::of_instruction(delayed.instruction);
-    let line = cx.line(delayed.instruction.span);
-    let message = format!(
-        "{} {} in the key of `{shown}` on line {line}, which does not need {}: every build with another value runs it and all \
-         below it again",
-        words::list(&names, NAMED),
-        if one { "is" } else { "are" },
-        if one { "it" } else { "them" },
-    );
-    let last = first.delayed.last().map_or(line, |s| cx.line(s.instruction.span));
-    let moved: Vec<String> =
-        group.iter().map(|v| format!("ARG {}", cx.file.text(v.pair.span).trim())).collect();
-    let place = match first.used {
-        Some(used) if cx.line(used.instruction.span) > last => {
-            format!("directly above line {}, where it is first used", cx.line(used.instruction.span))
-        }
-        Some(used) if matches!(used.instruction.keyword, Keyword::Env | Keyword::Label) => {
-            format!(
-                "below line {last}, with the {} of line {}",
-                used.instruction.keyword.name(),
-                cx.line(used.instruction.span)
-            )
-        }
-        _ => format!("below line {last}, at the end of the stage"),
-    };
-    let label = match first.used {
-        Some(_) => "another value for every build",
-        None => "another value for every build, and nothing names it",
-    };
-    let mut finding = Finding::at(&RULE, cx, first.pair.span, message)
-        .label(label)
-        .also(delayed.instruction.span, "runs again for each value")
-        .help(format!("declare it {place}:\n{}", moved.join("\n")))
-        .evidence("arguments", &names)
-        .evidence(
-            "delayed_lines",
-            first.delayed.iter().map(|s| cx.line(s.instruction.span)).collect::<Vec<_>>(),
-        );
-    if let Some(used) = first.used.filter(|u| u.instruction.keyword == Keyword::Env) {
-        finding = finding.also(used.instruction.span, "carries the value on");
-    }
-    for other in rest.iter().take(NAMED) {
-        finding = finding.also(other.instruction.span, "so does this");
-    }
-    for other in others.iter().take(NAMED) {
-        finding = finding.also(other.pair.span, "so it is with this one");
-    }
-    Some(finding)
 }
 
 #[cfg(test)]
