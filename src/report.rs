@@ -1,19 +1,24 @@
 //! What people and programs get to see. Each format is a small function over the same data; the only room that
 //! knows miette. It analyses nothing.
 
+mod address;
 pub mod cache;
 mod cause;
 mod concise;
 mod context;
 mod excerpt;
 mod github;
+mod gitlab;
 pub mod graph;
 mod human;
 mod json;
 pub mod keys;
+mod markdown;
 mod page;
+mod sarif;
 pub mod verify;
 pub mod why;
+mod xml;
 
 pub use context::{ContextFormat, write_context};
 pub use human::Human;
@@ -79,6 +84,8 @@ pub struct Report {
     pub unseen: Vec<Unseen>,
     /// What is known already, where there is a baseline.
     pub baseline: Option<Known>,
+    /// The Dockerfiles that were looked at, by the names under which they are shown.
+    pub paths: Vec<String>,
     /// Number of Dockerfiles that were looked at, the refused ones included.
     pub files: usize,
 }
@@ -149,6 +156,22 @@ pub enum Format {
         /// From the root of the repository to the working directory: empty, or ends with `/`.
         prefix: String,
     },
+    /// SARIF 2.1.0.
+    Sarif {
+        /// From the root of the repository to the working directory: empty, or ends with `/`.
+        prefix: String,
+    },
+    /// GitLab's code quality report.
+    Gitlab {
+        /// From the root of the repository to the working directory: empty, or ends with `/`.
+        prefix: String,
+    },
+    /// Checkstyle's XML.
+    Checkstyle,
+    /// JUnit's XML.
+    Junit,
+    /// Markdown, for a job summary.
+    Markdown,
 }
 
 impl Report {
@@ -181,6 +204,11 @@ impl Report {
             Format::Concise => concise::write(out, self, sources),
             Format::Json => json::write(out, self, sources),
             Format::Github { prefix } => github::write(out, self, sources, prefix),
+            Format::Sarif { prefix } => sarif::write(out, self, sources, prefix),
+            Format::Gitlab { prefix } => gitlab::write(out, self, sources, prefix),
+            Format::Checkstyle => xml::checkstyle(out, self, sources),
+            Format::Junit => xml::junit(out, self, sources),
+            Format::Markdown => markdown::write(out, self, sources),
         }
     }
 

@@ -9,11 +9,12 @@ use crate::invoke::{Invocation, choose_context, context_candidates, literal_sour
 use crate::report::{self, Report, Sources};
 use crate::rule::{ALL, Linter, Rule, Settings};
 use crate::source::{
-    ReadError, SourceFile, dockerfiles_below, is_dockerfile_name, is_ignore_file_name, shown,
+    ReadError, SourceFile, dockerfiles_below, is_dockerfile_name, is_ignore_file_name, reason, shown,
+    write_whole,
 };
 use crate::syntax::{self, Document};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -86,6 +87,16 @@ enum Format {
     Json,
     /// Annotations of GitHub Actions
     Github,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+    /// Code quality report of GitLab
+    Gitlab,
+    /// Checkstyle's XML, for review bots
+    Checkstyle,
+    /// JUnit's XML, for CI servers
+    Junit,
+    /// A table, for a job summary
+    Markdown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -213,6 +224,7 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
     let named = targets.iter().any(|target| !target.found);
     let targets = with_terms(targets, args)?;
     let files = targets.len();
+    let paths = targets.iter().map(|(target, _)| shown(&target.path)).collect();
     let outcomes = in_parallel(targets, |(target, terms)| lint(target, terms, args, &linter));
     let sources = Sources::default();
     let mut findings = Vec::new();
@@ -252,7 +264,7 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
         findings.clear();
         failing = false;
     }
-    let report = Report { findings, problems, unseen, baseline, files };
+    let report = Report { findings, problems, unseen, baseline, paths, files };
     write(args, console, &report, &sources)?;
     let nothing = report.files == 0 && !named;
     Ok(exit(failing, nothing, &report))
@@ -492,13 +504,21 @@ fn write(args: &Args, console: &mut Console, report: &Report, sources: &Sources)
         },
         Format::Concise => report::Format::Concise,
         Format::Json => report::Format::Json,
-        Format::Github => report::Format::Github { prefix: below_workspace().unwrap_or_default() },
+        Format::Github => report::Format::Github { prefix: below("GITHUB_WORKSPACE") },
+        Format::Sarif => report::Format::Sarif { prefix: below("GITHUB_WORKSPACE") },
+        Format::Gitlab => report::Format::Gitlab { prefix: below("CI_PROJECT_DIR") },
+        Format::Checkstyle => report::Format::Checkstyle,
+        Format::Junit => report::Format::Junit,
+        Format::Markdown => report::Format::Markdown,
     };
     match &args.output {
         Some(path) => {
-            let failed = |error| CliError::failed(format!("cannot write `{}`: {error}", path.display()));
-            let mut out = BufWriter::new(std::fs::File::create(path).map_err(failed)?);
-            report.write(&mut out, &format, sources).and_then(|()| out.flush()).map_err(failed)?;
+            let failed = |e| CliError::failed(format!("cannot write `{}`: {}", shown(path), reason(&e)));
+            let mut out = Vec::new();
+            report
+                .write(&mut out, &format, sources)
+                .and_then(|()| write_whole(path, &out))
+                .map_err(failed)?;
         }
         None => report.write(&mut console.out, &format, sources)?,
     }
@@ -523,10 +543,13 @@ fn write(args: &Args, console: &mut Console, report: &Report, sources: &Sources)
     Ok(())
 }
 
-/// GitHub wants paths from the root of the repository.
-fn below_workspace() -> Option<String> {
-    let workspace = PathBuf::from(std::env::var_os("GITHUB_WORKSPACE")?);
-    let here = std::env::current_dir().ok()?;
-    let below = here.strip_prefix(workspace).ok()?;
-    if below.as_os_str().is_empty() { None } else { Some(format!("{}/", shown(below))) }
+/// The way from the root of the repository, which a variable of the CI names, to the working directory.
+fn below(variable: &str) -> String {
+    let below = || {
+        let root = PathBuf::from(std::env::var_os(variable)?);
+        let here = std::env::current_dir().ok()?;
+        let below = here.strip_prefix(root).ok()?;
+        if below.as_os_str().is_empty() { None } else { Some(format!("{}/", shown(below))) }
+    };
+    below().unwrap_or_default()
 }

@@ -158,7 +158,7 @@ fn failure<'a>(problem: &'a Problem, place: &impl Fn(&Label) -> Option<Range>) -
 }
 
 /// Where the page of a rule can be read, from `repository` of the manifest.
-fn page_address(rule: &str) -> Option<String> {
+pub(super) fn page_address(rule: &str) -> Option<String> {
     const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
     (!REPOSITORY.is_empty()).then(|| format!("{REPOSITORY}/blob/main/rules/{rule}.md"))
 }
