@@ -14,6 +14,7 @@ mod cache_mount_shared_id;
 mod cache_mount_stale_output;
 mod cache_mount_wrong_path;
 mod caches;
+mod chef_cook_after_source;
 mod command;
 mod dependency_build_mismatch;
 mod deps_into_cache_mount;
@@ -35,6 +36,7 @@ mod missing_manifest;
 mod moving_remote_fetch;
 mod mutable_base_tag;
 mod mutable_copy_from;
+mod no_deps_layer;
 mod order;
 mod order_cross_stage;
 mod os_packages_after_copy;
@@ -90,6 +92,7 @@ pub const ALL: &[&Rule] = &[
     &cache_mount_shared_id::RULE,
     &cache_mount_stale_output::RULE,
     &cache_mount_wrong_path::RULE,
+    &chef_cook_after_source::RULE,
     &dependency_build_mismatch::RULE,
     &deps_into_cache_mount::RULE,
     &dockerignore_gap::RULE,
@@ -106,6 +109,7 @@ pub const ALL: &[&Rule] = &[
     &moving_remote_fetch::RULE,
     &mutable_base_tag::RULE,
     &mutable_copy_from::RULE,
+    &no_deps_layer::RULE,
     &order_cross_stage::RULE,
     &os_packages_after_copy::RULE,
     &platform_arg_default::RULE,

@@ -11,7 +11,7 @@ mod clean;
 mod file;
 mod unit;
 
-pub use ahead::{Difference, Final, Lack, Prepared};
+pub use ahead::{Difference, Final, Lack, Prepared, Unprepared};
 
 use clean::{Clean, Scope, same_dir};
 use file::{About, Brought, Content, File, Note, State, Time, brings_sources, guess, put, touch, write};
@@ -43,6 +43,8 @@ pub struct Timeline {
     pub unread: Vec<workspace::Note>,
     /// Builds of dependencies alone, to keep them in a layer of their own.
     pub prepared: Vec<Prepared>,
+    /// Builds of the source that have no such build above them, and whose results are in a layer.
+    pub unprepared: Vec<Unprepared>,
 }
 
 /// A crate in an image.

@@ -999,6 +999,73 @@ pub(super) const INSTALLERS: &[Installer] = &[
     },
 ];
 
+/// A command that fetches dependencies and compiles a project in one go.
+pub(super) struct WholeBuild {
+    /// As in [`INSTALLERS`].
+    pub name: &'static str,
+    /// The program.
+    pub programs: &'static [&'static str],
+    /// What it is told to do.
+    pub verbs: &'static [&'static str],
+    /// Options whose value is the next word.
+    pub valued: &'static [&'static str],
+    /// Options with which it fetches nothing.
+    pub not_with: &'static [&'static str],
+    /// The manifest, and the file and the word in it by which dependencies are known.
+    pub manifest: &'static str,
+    /// The file that lists dependencies.
+    pub listed_in: &'static str,
+    /// What stands in it where there are any.
+    pub listed_as: &'static str,
+    /// Parts of paths in which what it fetches lies.
+    pub kept_in: &'static [&'static str],
+    /// What to write instead.
+    pub help: &'static str,
+}
+
+/// Commands that fetch dependencies and compile in one go. Cargo is followed elsewhere.
+pub(super) const WHOLE_BUILDS: &[WholeBuild] = &[
+    WholeBuild {
+        name: "go",
+        programs: &["go"],
+        verbs: &["build", "install"],
+        valued: &["-o", "-ldflags", "-tags", "-C", "-gcflags", "-p"],
+        not_with: &["-mod=vendor"],
+        manifest: "go.mod",
+        listed_in: "go.sum",
+        listed_as: " h1:",
+        kept_in: &["/go/pkg", "vendor", "/go"],
+        help: "fetch the modules above the source:\nCOPY go.mod go.sum ./\nRUN go mod download\nor keep them in cache mounts on \
+               /go/pkg/mod and /root/.cache/go-build",
+    },
+    WholeBuild {
+        name: "maven",
+        programs: &["mvn", "mvnw", "mvnd"],
+        verbs: &["package", "install", "verify", "compile"],
+        valued: &["-P", "-pl", "--projects", "-s", "--settings", "-T", "--threads", "-f", "--file"],
+        not_with: &["-o", "--offline"],
+        manifest: "pom.xml",
+        listed_in: "pom.xml",
+        listed_as: "<depend",
+        kept_in: &[".m2"],
+        help: "fetch the dependencies above the source:\nCOPY pom.xml ./\nRUN mvn -B dependency:go-offline\nor keep them in a cache \
+               mount on /root/.m2",
+    },
+    WholeBuild {
+        name: "gradle",
+        programs: &["gradle", "gradlew"],
+        verbs: &["build", "assemble", "bootJar", "jar", "shadowJar", "installDist", "war", "bootWar"],
+        valued: &["-p", "--project-dir", "-g", "--gradle-user-home", "-x", "--exclude-task"],
+        not_with: &["--offline"],
+        manifest: "build.gradle",
+        listed_in: "build.gradle",
+        listed_as: "dependencies",
+        kept_in: &[".gradle"],
+        help: "fetch the dependencies above the source:\nCOPY build.gradle* settings.gradle* gradlew ./\nCOPY gradle gradle\nRUN \
+               ./gradlew dependencies\nor keep them in a cache mount on /root/.gradle",
+    },
+];
+
 /// Files beside a manifest that decide what an install does, by the name in [`INSTALLERS`]; and words, one of which they
 /// must hold for that.
 pub(super) const INSTALL_SETTINGS: &[(&str, &str, &[&str])] = &[

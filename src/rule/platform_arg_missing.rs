@@ -81,7 +81,12 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
 
 /// The platform that a stage is bound to, as written, with its place; `None` if it follows the target.
 pub(super) fn pinned<'a>(cx: &Cx<'a>, stage: usize) -> Option<(&'a str, Span)> {
-    let root = cx.graph.lineage(stage).into_iter().next()?;
+    let lineage = cx.graph.lineage(stage);
+    // `FROM build-$TARGETARCH`: another base for each platform.
+    if lineage.iter().filter_map(|s| cx.graph.stages.get(*s)).any(|s| s.base_written.contains("TARGET")) {
+        return None;
+    }
+    let root = lineage.into_iter().next()?;
     let graph: &'a crate::stage::StageGraph<'a> = cx.graph;
     let from = graph.stages.get(root)?;
     let written = from.platform_written;

@@ -19,6 +19,9 @@ const LONGEST: u64 = 1 << 20;
 /// Installs that are named beside the first one.
 const NAMED: usize = 3;
 
+/// It has a rule of its own.
+const CHEF: &str = "cargo chef";
+
 /// An install that runs again with every edit.
 struct Late<'m, 'a> {
     install: Install<'m>,
@@ -51,7 +54,8 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
                     let Some(script) = run.script() else { continue };
                     for install in command::installs(script, &step.state) {
                         // A second install completes the first one.
-                        if !done.insert(install.installer.name) || costs_little(run, &install) {
+                        let little = costs_little(run, &install) || install.installer.name == CHEF;
+                        if !done.insert(install.installer.name) || little {
                             continue;
                         }
                         let Some(above) = copies.iter().rposition(|c| is_source_for(cx, c, &install)) else {

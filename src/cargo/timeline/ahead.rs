@@ -26,6 +26,19 @@ pub struct Prepared {
     pub mount: Option<(Span, String)>,
     /// Builds of the source that could use it.
     pub finals: Vec<Final>,
+    /// The instruction above it that brings the source, with which it runs again.
+    pub above: Option<Span>,
+}
+
+/// A build of the source without a build of its dependencies above it.
+#[derive(Clone, Debug)]
+pub struct Unprepared {
+    /// The build.
+    pub build: Build,
+    /// The instructions that bring the source.
+    pub copies: Vec<Span>,
+    /// Directory of the workspace in the build context, if its manifest is there.
+    pub source: Option<String>,
 }
 
 /// A build of the source below a build of its dependencies.
@@ -120,7 +133,9 @@ impl Follower<'_> {
         let known = self.out.prepared.iter().position(|p| p.build.span == build.span);
         let index = known.unwrap_or(self.out.prepared.len());
         if known.is_none() {
-            self.out.prepared.push(Prepared { build, cook, mount, finals: Vec::new() });
+            let near = |dest: &str| is_below(dest, &key.project) || is_below(&key.project, dest);
+            let above = state.brought.iter().find(|b| near(&b.dest)).map(|b| b.span);
+            self.out.prepared.push(Prepared { build, cook, mount, finals: Vec::new(), above });
         }
         state.prepared.push(Ahead { index, key, at, scripts });
     }
@@ -160,6 +175,15 @@ impl Follower<'_> {
             .filter(|a| is_below(&key.project, &a.key.project) || is_below(&a.key.project, &key.project))
             .filter(|a| state.brought.iter().any(|b| b.at > a.at && near(&b.dest)))
             .collect();
+        if candidates.is_empty() {
+            let copies: Vec<Span> = state.brought.iter().filter(|b| near(&b.dest)).map(|b| b.span).collect();
+            let told = self.out.unprepared.iter().any(|u| u.build.stage == build.stage);
+            if !told && !copies.is_empty() && !key.dir.starts_with('\u{0}') && state.prepared.is_empty() {
+                let source = project.known.as_ref().map(|(space, _)| space.root.clone());
+                self.out.unprepared.push(Unprepared { build: build.clone(), copies, source });
+            }
+            return;
+        }
         let judged = candidates.into_iter().map(|a| {
             let cook = self.out.prepared.get(a.index).is_some_and(|p| p.cook);
             // Where no manifest was seen, the workspace may lie above the folder of the command.
