@@ -9,6 +9,7 @@ mod context;
 mod error;
 mod graph;
 mod keys;
+mod log;
 mod rules;
 mod state;
 mod verify;
@@ -39,6 +40,7 @@ use std::process::ExitCode;
         layerlint context                    which files does Docker send, and why not the others?\n  \
         layerlint cache ./cache .            will this exported cache hit, and is it what it says?\n  \
         layerlint verify app.tar .           does the image hold the files of this source tree?\n  \
+        layerlint log build.log              what did that build reuse, and was that right?\n  \
         layerlint rules arg-baked-env        what is this rule, why does it hurt, how is it fixed?\n\n\
         Exit codes: 0 nothing found, 1 findings, 2 usage or unreadable input, 3 nothing to lint, \
         4 a Dockerfile that BuildKit would refuse.",
@@ -69,6 +71,8 @@ enum Command {
     Cache(cache::Args),
     /// Does the image hold the files of this source tree?
     Verify(verify::Args),
+    /// What did that build really reuse, and does it agree with the keys?
+    Log(log::Args),
     /// Which stages are there, how do they feed each other, which are never built?
     Graph(graph::Args),
     /// What rules are there; what is this rule, why does it hurt, how is it fixed?
@@ -117,6 +121,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Context(args) => context::run(&args, &mut console),
         Command::Cache(args) => cache::run(&args, &mut console),
         Command::Verify(args) => verify::run(&args, &mut console),
+        Command::Log(args) => log::run(&args, &mut console),
         Command::Graph(args) => graph::run(&args, &mut console),
         Command::Rules(args) => rules::run(&args, &mut console),
     };

@@ -1,4 +1,4 @@
-//! What a build leaves behind: exported caches, and the layers in them. Read, compared with what keys promise, never
+//! What a build leaves behind: exported caches, the layers in them, and logs. Read, compared with what keys promise, never
 //! trusted and never written.
 //!
 //! Everything here may come from somebody else. Documents are taken only if their digest is the one they are called
@@ -12,6 +12,7 @@ pub mod effect;
 pub mod expected;
 pub mod image;
 pub mod layer;
+pub mod log;
 pub mod prediction;
 pub mod store;
 pub mod tree;

@@ -26,6 +26,7 @@ pub mod image;
 pub mod invoke;
 pub mod key;
 pub mod report;
+pub mod reuse;
 pub mod rule;
 pub mod source;
 pub mod stage;

@@ -13,6 +13,7 @@ pub mod graph;
 mod human;
 mod json;
 pub mod keys;
+pub mod log;
 mod markdown;
 mod page;
 mod sarif;

@@ -30,9 +30,9 @@ const ROUNDS: usize = 16;
     next_help_heading = "The build, as for `docker buildx build` (its other flags are accepted and ignored)"
 )]
 pub struct BuildArgs {
-    /// The build context: a directory
-    #[arg(value_name = "CONTEXT", default_value = ".", help_heading = "Arguments")]
-    context: PathBuf,
+    /// The build context: a directory [default: .]
+    #[arg(value_name = "CONTEXT", help_heading = "Arguments")]
+    context: Option<PathBuf>,
     /// The Dockerfile; `-` reads standard input [default: CONTEXT/Dockerfile]
     #[arg(short, long, value_name = "PATH")]
     file: Option<PathBuf>,
@@ -216,7 +216,7 @@ impl BuildArgs {
         });
         Invocation {
             dockerfile: self.file.clone(),
-            context: self.context.clone(),
+            context: self.context.clone().unwrap_or_else(|| PathBuf::from(".")),
             target: self.target.clone().filter(|t| !t.is_empty()),
             build_args: build_args.collect(),
             platforms: self.platform.clone(),
@@ -258,6 +258,11 @@ impl BuildArgs {
         secrets.chain(agents).collect()
     }
 
+    /// Whether the command line says where the build is, not only how.
+    pub(super) fn says_where(&self) -> bool {
+        self.context.is_some() || self.file.is_some()
+    }
+
     /// Finds, reads and parses the Dockerfile. What BuildKit would refuse is an error with its places.
     pub fn load(&self) -> Result<Build, CliError> {
         self.load_in(None)
@@ -286,6 +291,11 @@ impl BuildArgs {
             }
             invocation.context = other.to_path_buf();
         }
+        self.load_as(invocation)
+    }
+
+    /// The same with another invocation.
+    pub(super) fn load_as(&self, mut invocation: Invocation) -> Result<Build, CliError> {
         check_context(&invocation.context)?;
         let registries = self.registries()?;
         let file = read_dockerfile(&invocation)?;

@@ -544,7 +544,7 @@ fn write(args: &Args, console: &mut Console, report: &Report, sources: &Sources)
 }
 
 /// The way from the root of the repository, which a variable of the CI names, to the working directory.
-fn below(variable: &str) -> String {
+pub(super) fn below(variable: &str) -> String {
     let below = || {
         let root = PathBuf::from(std::env::var_os(variable)?);
         let here = std::env::current_dir().ok()?;

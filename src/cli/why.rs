@@ -101,7 +101,7 @@ fn pairs(texts: &[String]) -> Result<Vec<(String, String)>, CliError> {
         .collect()
 }
 
-fn read_state(path: &Path) -> Result<State, CliError> {
+pub(super) fn read_state(path: &Path) -> Result<State, CliError> {
     let bytes = std::fs::read(path).map_err(|e| {
         CliError::failed(format!("cannot read {}: {}", shown(path), crate::source::reason(&e)))
     })?;

@@ -15,8 +15,9 @@ struct Document<'a> {
     summary: Summary<'a>,
 }
 
+/// A finding as it is written.
 #[derive(Serialize)]
-struct Item<'a> {
+pub(super) struct Item<'a> {
     rule: &'a str,
     severity: Severity,
     message: &'a str,
@@ -98,10 +99,7 @@ struct Counts {
 
 /// Writes the document and a line end.
 pub(super) fn write(out: &mut impl Write, report: &Report, sources: &Sources) -> io::Result<()> {
-    let place = |label: &'_ Label| -> Option<Range> {
-        let (start, end) = sources.positions(label)?;
-        Some(Range { line: start.line, column: start.column, end_line: end.line, end_column: end.column })
-    };
+    let place = |label: &'_ Label| range(label, sources);
     let count = |severity| report.count(severity);
     let document = Document {
         schema: "layerlint.check/1",
@@ -120,6 +118,17 @@ pub(super) fn write(out: &mut impl Write, report: &Report, sources: &Sources) ->
     };
     serde_json::to_writer(&mut *out, &document)?;
     writeln!(out)
+}
+
+/// Findings of a document that has more than them.
+pub(super) fn items<'a>(findings: &'a [Finding], sources: &Sources) -> Vec<Item<'a>> {
+    let place = |label: &'_ Label| range(label, sources);
+    findings.iter().map(|f| item(f, &place)).collect()
+}
+
+fn range(label: &Label, sources: &Sources) -> Option<Range> {
+    let (start, end) = sources.positions(label)?;
+    Some(Range { line: start.line, column: start.column, end_line: end.line, end_column: end.column })
 }
 
 fn item<'a>(finding: &'a Finding, place: &impl Fn(&Label) -> Option<Range>) -> Item<'a> {
