@@ -9,7 +9,7 @@
 //!              image  (what FROM resolves to) ─────┤       │
 //!              context (what Docker would send) ───┘       │
 //!              cargo (manifests of Rust workspaces) ───────┤
-//!              evidence (exported caches) ─────────────────┘
+//!              evidence (exported caches, logs) ───────────┘
 //! ```
 //!
 //! `tests/rooms.rs` reads the `use crate::` lines and fails on an edge that points backwards.

@@ -155,7 +155,7 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
         sources.add(known.build.file.clone());
     }
     let costs = cost::costs(&reading, outlines);
-    findings.sort_by(|a, b| b.severity.cmp(&a.severity));
+    findings.sort_by_key(|f| std::cmp::Reverse(f.severity));
     let told = Told {
         log: &log,
         reading: &reading,

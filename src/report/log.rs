@@ -218,7 +218,9 @@ pub fn human(out: &mut impl Write, told: &Told<'_>, human: &Human, sources: &Sou
         sums(out, told, build, cost)?;
         steps(out, told, build)?;
     }
-    writeln!(out)?;
+    if !told.findings.is_empty() {
+        writeln!(out)?;
+    }
     told.findings.iter().try_for_each(|finding| human.finding(out, finding, sources))
 }
 
@@ -243,10 +245,10 @@ fn sums(out: &mut impl Write, told: &Told<'_>, build: &Build<'_>, cost: &Cost) -
         let line = lines(told, step).map(|l| format!(" on line {}", l.0)).unwrap_or_default();
         writeln!(
             out,
-            "The first that was not reused is `{text}`{line}: {:.1} s, and {:.1} s of {} that stand on it.",
+            "The first that was not reused is `{text}`{line}: {:.1} s, and {:.1} s of {} on it.",
             first.seconds,
             first.below,
-            super::counted(first.steps, "step", "steps")
+            super::counted(first.steps, "step that stands", "steps that stand")
         )?;
     }
     if let Some(error) = &build.logged.error {

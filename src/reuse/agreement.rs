@@ -191,9 +191,12 @@ fn stale(
     compared: &Compared<'_>,
     facts: &Facts<'_>,
 ) -> Vec<Finding> {
-    let mut out = Vec::new();
+    let mut out: Vec<Finding> = Vec::new();
     let mut remarks = Vec::new();
-    for (at, step) in build.steps.iter().enumerate() {
+    let mut known: Vec<(Vec<&str>, usize)> = Vec::new();
+    let mut order: Vec<(usize, &Step<'_>)> = build.steps.iter().enumerate().collect();
+    order.sort_by_key(|(at, step)| (places.known(step).and_then(|k| k.lines), *at));
+    for (at, step) in order {
         if step.state != StepState::Cached || step.expected != Expected::Done {
             continue;
         }
@@ -215,7 +218,19 @@ fn stale(
             ));
             continue;
         }
-        out.push(stale_step(step, cause, sent, places, compared, facts));
+        // The same files may be taken more than once.
+        let paths: Vec<&str> = cause.paths.iter().map(|p| p.path.as_str()).collect();
+        match known.iter().find(|(known, _)| *known == paths).and_then(|(_, at)| out.get_mut(*at)) {
+            Some(found) => {
+                let line = step.logged.map_or(0, |l| l.end_line);
+                found.related.extend(places.in_dockerfile(step, "takes it as well, and was not made anew"));
+                found.related.push(places.in_log(line, "was not made anew"));
+            }
+            None => {
+                known.push((paths, out.len()));
+                out.push(stale_step(step, cause, sent, places, compared, facts));
+            }
+        }
     }
     for (at, remark) in remarks {
         if let Some(step) = build.steps.get_mut(at) {
@@ -253,10 +268,13 @@ fn stale_step(
             ),
         ),
         (Sent::Unseen, _) => {
-            message.push_str(
+            message.push_str(if cause.paths.len() == 1 {
+                ": the builder did not ask for it, because its size and time are those of the copy that it has, so the \
+                 image holds the old one"
+            } else {
                 ": the builder did not ask for them, because their size and time are those of the copy that it has, so \
-                 the image holds the old ones",
-            );
+                 the image holds the old ones"
+            });
             (
                 "equal-size-and-time",
                 "touch these files and build again, or let the builder forget its copy (`docker builder prune --filter \

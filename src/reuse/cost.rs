@@ -153,9 +153,9 @@ pub fn parents(build: &Build<'_>, outlines: &[Outline]) -> Vec<Vec<usize>> {
         let Some((index, _)) = name.index else { return Vec::new() };
         let stage = (name.before.as_slice(), name.platform.as_deref(), name.stage.as_deref());
         let mut out: Vec<usize> = Vec::new();
-        let earlier =
+        let mut earlier =
             stages.get(&stage).into_iter().flatten().filter(|(i, other)| *i < index && *other != at);
-        out.extend(earlier.last().map(|(_, at)| *at));
+        out.extend(earlier.next_back().map(|(_, at)| *at));
         for from in name.text.split_whitespace().filter_map(|w| w.strip_prefix("--from=")) {
             let other = (name.before.as_slice(), name.platform.as_deref(), Some(from));
             out.extend(stages.get(&other).and_then(|s| s.last()).map(|(_, at)| *at));

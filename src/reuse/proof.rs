@@ -221,7 +221,7 @@ fn names_commit(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
     let words: Vec<&str> = upper.split(['_', '-', '.']).filter(|w| !w.is_empty()).collect();
     let means = |w: &&str| MEANS.contains(w);
-    words.iter().any(|w| means(&w)) && words.iter().all(|w| means(&w) || GENERAL.contains(w))
+    words.iter().any(means) && words.iter().all(|w| means(w) || GENERAL.contains(w))
 }
 
 /// Package lists that were fetched by another build: how old they are, if the log has that build too.

@@ -42,6 +42,8 @@ struct Stream {
     highest: u64,
     /// The client said that the build failed.
     failed: bool,
+    /// It prints the digest of each step, as clients did until 2021.
+    old: bool,
     pending: Vec<Record>,
 }
 
@@ -227,9 +229,12 @@ impl<'k> Reader<'k> {
     }
 }
 
+/// Target, platform and stage.
+type Stage = (Vec<String>, Option<String>, Option<String>);
+
 /// The printer can miss the end of a step. If a step above it in its stage was made, it was done.
 fn conclude(steps: &mut [LoggedStep]) {
-    let mut highest: HashMap<(Vec<String>, Option<String>, Option<String>), u32> = HashMap::new();
+    let mut highest: HashMap<Stage, u32> = HashMap::new();
     let place = |name: StepName| (name.index, (name.before, name.platform, name.stage));
     for step in steps.iter().filter(|s| s.state == StepState::Done) {
         if let (Some((index, _)), stage) = place(StepName::parse(&step.name)) {
@@ -271,6 +276,11 @@ impl Stream {
         }
         if let Some(open) = self.open() {
             if open != record.number {
+                // Clients of 2020 print the number of the step that they go to.
+                if self.old && matches!(says, Says::Pause) {
+                    self.left = true;
+                    return;
+                }
                 self.hold(record, keep);
                 return;
             }
@@ -281,7 +291,14 @@ impl Stream {
         if self.current == Some(record.number) && !self.names(record.number, &says) {
             // It goes on without being named: what ended it was none of BuildKit's.
             self.pending.clear();
-            self.reopen(record.number);
+            let more = |text: &str| {
+                ["completed: ", "duration: ", "cached: ", "error: "]
+                    .iter()
+                    .any(|k| text.trim_start().starts_with(k))
+            };
+            if !matches!(says, Says::Other(text) if more(text)) {
+                self.reopen(record.number);
+            }
             self.apply(record, &says, keep);
             return;
         }
@@ -345,7 +362,9 @@ impl Stream {
             Says::Output(_) | Says::Cached | Says::Done(_) | Says::Canceled if first => "",
             _ => return false,
         };
-        if (*number < self.highest && !first && !starts_over) || !room {
+        // Where the beginning is missing, a step may be named for the first time when it is shown again.
+        let again = self.build.headless && is_name(name);
+        if (*number < self.highest && !first && !starts_over && !again) || !room {
             return false;
         }
         // Progress of a step whose name was cut off.
@@ -399,7 +418,10 @@ impl Stream {
                 step.error = Some(clipped(text));
             }
             Says::Output(text) => step.output(record.line, text, keep),
-            Says::Other(text) => left |= status(step, text, record),
+            Says::Other(text) => {
+                left |= status(step, text, record);
+                self.old |= text.starts_with("sha256:") && !text.contains(' ');
+            }
             Says::Pause | Says::Warning => {}
         }
         self.left = left;

@@ -101,8 +101,16 @@ impl<'k> Reader<'k> {
             Err(e) if e.is_eof() => return Err("this status is cut off".to_owned()),
             Err(e) => return Err(format!("this is no status of JSON progress: {e}")),
         };
-        for vertex in status.vertexes.unwrap_or_default() {
-            self.vertex(number, vertex, command);
+        let vertexes = status.vertexes.unwrap_or_default();
+        // A replay lists a whole build in one status, in any order.
+        let asked = command.is_some();
+        let follows = |b: &Building| vertexes.iter().any(|v| b.is_followed_by(v, number, asked));
+        if !vertexes.is_empty() && self.builds.last().is_none_or(follows) {
+            let build = LoggedBuild { line: number, command: command.take(), ..LoggedBuild::default() };
+            self.builds.push(Building { build, ..Building::default() });
+        }
+        for vertex in vertexes {
+            self.vertex(number, vertex);
         }
         let Some(building) = self.builds.last_mut() else { return Ok(()) };
         for progress in status.statuses.unwrap_or_default() {
@@ -114,12 +122,7 @@ impl<'k> Reader<'k> {
         Ok(())
     }
 
-    fn vertex(&mut self, line: u64, vertex: Vertex<'_>, command: &mut Option<BuildCommand>) {
-        let starts_over = self.builds.last().is_none_or(|b| b.is_followed_by(&vertex, line));
-        if starts_over {
-            let build = LoggedBuild { line, command: command.take(), ..LoggedBuild::default() };
-            self.builds.push(Building { build, ..Building::default() });
-        }
+    fn vertex(&mut self, line: u64, vertex: Vertex<'_>) {
         let Some(building) = self.builds.last_mut() else { return };
         let at = match building.by_digest.get(vertex.digest.as_ref()) {
             Some(at) => *at,
@@ -176,19 +179,26 @@ fn is_canceled(error: &str) -> bool {
 
 impl Building {
     /// Whether a vertex can only belong to another build: loading the Dockerfile comes before all steps of it.
-    fn is_followed_by(&self, vertex: &Vertex<'_>, line: u64) -> bool {
+    fn is_followed_by(&self, vertex: &Vertex<'_>, line: u64, asked: bool) -> bool {
         let loads = [
             "[internal] load build definition",
             "[internal] load git source",
             "[internal] load remote build",
         ];
-        let is_new = !self.by_digest.contains_key(vertex.digest.as_ref());
+        // The digest of a git context is the same each time.
+        let instruction = |s: &&LoggedStep| StepName::parse(&s.name).is_instruction();
+        let last = self.build.steps.iter().filter(instruction).filter_map(|s| s.ended).fold(0.0, f64::max);
+        let again = || {
+            asked || vertex.started.as_deref().and_then(time::parse).is_some_and(|t| t > last && last > 0.0)
+        };
+        let is_new = !self.by_digest.contains_key(vertex.digest.as_ref()) || again();
         // Of several targets each loads its own.
         is_new
             && loads.iter().any(|l| vertex.name.starts_with(l))
             && self.build.steps.iter().zip(&self.more).any(|(step, more)| {
                 // A replay lists everything at once, in any order.
-                more.started && step.end_line < line && StepName::parse(&step.name).is_instruction()
+                let over = asked || step.error.is_some() || StepName::parse(&step.name).is_instruction();
+                more.started && step.end_line < line && over
             })
     }
 
