@@ -417,8 +417,8 @@ fn what_is_transferred_is_counted_as_buildkit_counts_it() {
         let context = ContextIndex::open(dir.path(), None).unwrap();
         let view = context.view(paths.as_deref()).unwrap();
         let log = std::fs::read_to_string(case(name).join("log.plain.txt")).unwrap();
-        let transfers = log.lines().filter_map(|l| l.split_once("transferring context: "));
-        let bytes: u64 = transfers.last().unwrap().1.split('B').next().unwrap().parse().unwrap();
+        let mut transfers = log.lines().filter_map(|l| l.split_once("transferring context: "));
+        let bytes: u64 = transfers.next_back().unwrap().1.split('B').next().unwrap().parse().unwrap();
         let (list, files) = (sent::list(&view), view.entries().filter(|e| e.is_file()).count() as u64);
         let content: u64 = view.entries().filter(|e| e.is_file()).map(|e| sent::content(e.size)).sum();
         match all_sent {

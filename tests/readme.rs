@@ -123,7 +123,9 @@ fn with_rules(text: &str) -> String {
 
 fn is_true(path: &str) {
     let dir = tempfile::tempdir().unwrap();
-    copy(&Path::new(ROOT).join("fixtures/projects"), &dir.path().join("fixtures/projects"));
+    for folder in ["fixtures/projects", "fixtures/logs"] {
+        copy(&Path::new(ROOT).join(folder), &dir.path().join(folder));
+    }
     let path = Path::new(ROOT).join(path);
     let written = std::fs::read_to_string(&path).unwrap();
     let now = with_rules(&replayed(&written, dir.path()));
