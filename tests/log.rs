@@ -23,8 +23,11 @@ fn plain(case: &Path) -> String {
     std::fs::read_to_string(case.join("log.plain.txt")).unwrap()
 }
 
+/// Name, state, seconds and lines of output.
+type Said = (String, StepState, Option<String>, u64);
+
 /// Everything but the places in the log.
-fn said(log: &BuildLog) -> Vec<Vec<(String, StepState, Option<String>, u64)>> {
+fn said(log: &BuildLog) -> Vec<Vec<Said>> {
     let step =
         |s: &LoggedStep| (s.name.clone(), s.state, s.seconds.map(|s| format!("{s:.1}")), s.output_lines);
     log.builds.iter().map(|b| b.steps.iter().map(step).collect()).collect()
