@@ -28,7 +28,7 @@ use bstr::{BStr, BString};
 
 pub use error::{ContextError, IgnoreError, SelectError};
 pub use ignorefile::{IgnoreFile, Pattern};
-pub use revision::{Note, NoteKind, RevisionContext, RevisionError, open_revision};
+pub use revision::{Note, NoteKind, Past, RevisionContext, RevisionError, find_past, open_revision};
 pub use selector::{Selector, content_digest, dedupe, selector_digest};
 pub use tree::{Entry, EntryKind, Extended, MemoryEntry, RootRecord, Tree};
 pub use view::{Checksum, Placed, Selection, View};

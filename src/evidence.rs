@@ -10,6 +10,7 @@ pub mod audit;
 pub mod cache;
 pub mod effect;
 pub mod expected;
+pub mod explain;
 pub mod image;
 pub mod layer;
 pub mod log;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds random projects with a real Docker engine and compares what it reuses with what `layerlint why` says.
-# Installs what is missing (Debian's docker.io and busybox-static), starts an engine of its own on a private socket,
+# Builds random projects with a real Docker engine and compares what it reuses with what `layerlint why` says, and
+# images, fresh and stale ones, of which `layerlint verify` must tell which is which.
+# Installs what is missing (Debian's docker.io, busybox-static and make), starts an engine of its own on a private socket,
 # and takes it and its data away again whatever happens. Other engines are not touched. Needs root.
 #
 #   LAYERLINT_LIVE_CASES=200   edits to compare
@@ -24,6 +25,7 @@ missing=()
 [ -x /usr/bin/docker ] && command -v dockerd > /dev/null || missing+=(docker.io)
 # The shell of the images must not need libraries.
 dpkg-query -W -f '${Status}' busybox-static 2> /dev/null | grep -q 'ok installed' || missing+=(busybox-static)
+command -v make > /dev/null || missing+=(make)
 if [ ${#missing[@]} -gt 0 ]; then
   command -v apt-get > /dev/null || skip "${missing[*]} cannot be installed without apt-get"
   apt-get update -q
@@ -32,7 +34,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 # Built first, so that nothing waits for the compiler while an engine runs.
-cargo test --locked --all-features --test live --no-run
+cargo test --locked --all-features --test live --test live_images --no-run
 
 # In memory, if there is room: builds take a third of the time.
 place=${TMPDIR:-/tmp}
@@ -73,4 +75,5 @@ for attempt in $(seq 300); do
   sleep 0.2
 done
 DOCKER_HOST=$LAYERLINT_LIVE_HOST /usr/bin/docker version --format 'Docker engine {{.Server.Version}}'
+cargo test --locked --all-features --test live_images -- --ignored --nocapture
 cargo test --locked --all-features --test live -- --ignored --nocapture

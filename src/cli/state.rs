@@ -55,7 +55,7 @@ pub(super) fn state_at(
     Ok((state, short))
 }
 
-fn revision_error(error: &RevisionError) -> CliError {
+pub(super) fn revision_error(error: &RevisionError) -> CliError {
     if let RevisionError::Context(error) = error {
         return CliError::Problems { problems: vec![Problem::context(error)], files: Vec::new() };
     }

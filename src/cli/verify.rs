@@ -2,18 +2,21 @@
 
 use super::console::Busy;
 use super::{BuildArgs, CliError, Console, Exit};
-use crate::context::{ContextError, ContextIndex};
+use crate::context::{ContextError, ContextIndex, find_past};
 use crate::evidence::EvidenceError;
-use crate::evidence::expected::{ByHandError, Expected, by_hand, expect};
+use crate::evidence::expected::{ByHandError, Expected, base_of, by_hand, expect};
+use crate::evidence::explain::{explain, explain_past, past_contents};
 use crate::evidence::image::{StoredImage, StoredImages};
 use crate::evidence::store::Store;
 use crate::evidence::tree::{ImageTree, Limits};
-use crate::evidence::verify::{Instructions, Verifying};
+use crate::evidence::verify::{Instructions, Verification, Verifying};
 use crate::finding::Problem;
 use crate::invoke::platform::Platform;
+use crate::key::plan::Contexts;
 use crate::report::verify::{Verdict, Verified, github, human, json, markdown};
-use crate::source::shown;
-use std::collections::BTreeMap;
+use crate::source::{reason, shown};
+use crate::stage::StageGraph;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
@@ -45,9 +48,18 @@ pub(super) struct Args {
     /// What a RUN rewrites or removes counts as meant
     #[arg(long)]
     accept_run: bool,
+    /// Also append a table in Markdown to this file, such as $GITHUB_STEP_SUMMARY
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
     /// Which image, where there are several: by name or digest
     #[arg(long = "ref", value_name = "NAME")]
     reference: Option<String>,
+    /// Find the commit that the image was made of, among those since REV
+    #[arg(long, value_name = "REV", value_delimiter = ',')]
+    since: Vec<String>,
+    /// Show the lines that differ
+    #[arg(long)]
+    diff: bool,
     /// How much a layer may unpack to, such as 64G [default: 200 times its size]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_layer: Option<u64>,
@@ -117,6 +129,16 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
         Format::Github => github(&mut console.out, &verified, &context_prefix(&invocation.context))?,
         Format::Markdown => markdown(&mut console.out, &verified)?,
     }
+    if let Some(path) = &args.summary {
+        let write = || {
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+            let mut out = std::io::BufWriter::new(file);
+            markdown(&mut out, &verified)?;
+            out.flush()
+        };
+        let failed = |e| CliError::failed(format!("cannot write `{}`: {}", shown(path), reason(&e)));
+        write().map_err(failed)?;
+    }
     Ok(match verified.verdict() {
         Verdict::Faithful => Exit::Clean,
         Verdict::Differs => Exit::Findings,
@@ -157,7 +179,12 @@ fn by_dockerfile(
     let mut context: Option<ContextIndex> = None;
     for image in &images.images {
         build.invocation.platforms = vec![image.platform.to_string()];
-        let bases = build.images()?;
+        let mut bases = build.images()?;
+        if let Some((reference, base)) = base_of(&StageGraph::new(&build.document, &build.invocation), image)
+            && bases.get(&reference, &image.platform).is_none()
+        {
+            bases.insert_for(&reference, &image.platform, base);
+        }
         let tree = layers(args, images, image, busy)?;
         busy.now("comparing".to_owned());
         context = build.lowered(&bases, context.take(), |model, graph, mut contexts| {
@@ -168,7 +195,11 @@ fn by_dockerfile(
             let build = Some((model, graph));
             let verifying =
                 Verifying { build, expected: &expected, tree: &tree, instructions: &instructions };
-            verified.add(image, Some(model), &verifying.verify(), &BTreeMap::new());
+            let mut verification = verifying.verify();
+            busy.now("looking for causes".to_owned());
+            let diffs = explain(&mut verification, images, image, &tree, &contexts, args.diff);
+            look_back(args, &mut verification, verified)?;
+            verified.add(image, Some(model), &verification, &diffs);
             Ok(contexts.main.take())
         })?;
     }
@@ -185,7 +216,10 @@ fn by_roots(
     let problem =
         |e: &ContextError| CliError::Problems { problems: vec![Problem::context(e)], files: Vec::new() };
     let context = ContextIndex::open(&invocation.context, None).map_err(|e| problem(&e))?;
-    let expected = by_hand(&context, &args.roots).map_err(|error| match error {
+    let contexts = Contexts { main: Some(context), ..Contexts::default() };
+    let expected =
+        contexts.main.as_ref().map_or_else(|| Ok(Expected::default()), |c| by_hand(c, &args.roots));
+    let expected = expected.map_err(|error| match error {
         ByHandError::Nothing(_) => CliError::failed(error.to_string()),
         ByHandError::Context(error) => problem(&error),
     })?;
@@ -194,8 +228,33 @@ fn by_roots(
         let instructions = Instructions::default();
         let verifying =
             Verifying { build: None, expected: &expected, tree: &tree, instructions: &instructions };
-        verified.add(image, None, &verifying.verify(), &BTreeMap::new());
+        let mut verification = verifying.verify();
+        let diffs = explain(&mut verification, images, image, &tree, &contexts, args.diff);
+        look_back(args, &mut verification, verified)?;
+        verified.add(image, None, &verification, &diffs);
     }
+    Ok(())
+}
+
+/// Looks for the commit that the image was made of.
+fn look_back(args: &Args, verification: &mut Verification, verified: &mut Verified) -> Result<(), CliError> {
+    let wanted = past_contents(verification);
+    if args.since.is_empty() || wanted.is_empty() {
+        return Ok(());
+    }
+    let root = args.build.invocation().context;
+    let past = find_past(&root, &args.since, &wanted).map_err(|e| super::state::revision_error(&e))?;
+    let Some(past) = past else {
+        verified.note("no commit that was looked at has the files of the image");
+        return Ok(());
+    };
+    explain_past(verification, &past);
+    let commit = past.commit.get(..12).unwrap_or(&past.commit);
+    let what = match past.all {
+        true => "all that is different is".to_owned(),
+        false => format!("{} of {} that are different are", past.paths.len(), wanted.len()),
+    };
+    verified.note(format!("{what} as in commit {commit} ({})", past.title));
     Ok(())
 }
 

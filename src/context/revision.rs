@@ -6,6 +6,7 @@
 //! be told there is a [`Note`].
 
 mod convert;
+mod past;
 mod repository;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -22,6 +23,7 @@ use super::path;
 use super::tree::{Entry, EntryKind, MemoryEntry, Source, Tree, Verdict, below, system_path, transfer_order};
 use super::{ContextIndex, walk};
 use crate::source::{SourceFile, reason};
+pub use past::{Past, find_past};
 use repository::{Kind, Recorded, Repository};
 
 /// A build context as it is in a git revision.

@@ -352,3 +352,72 @@ fn compiled(process: &Process<'_>, arguments: &[ShellWord], path: &str) -> Effec
         None => Effect::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::model::{Action, BuildModel};
+    use crate::image::Images;
+    use crate::invoke::Invocation;
+    use crate::stage::StageGraph;
+
+    fn on(run: &str, path: &str) -> Effect {
+        let text = format!("FROM a\nENV D=/dist\nWORKDIR /app\nRUN {run}\n");
+        let document = crate::syntax::parse(text.as_bytes());
+        let build = Invocation::default();
+        let graph = StageGraph::new(&document, &build);
+        let images = Images::default();
+        let model = BuildModel::new(&graph, &build, &images);
+        let step = model.steps().last().expect("a step");
+        let Action::Run(run) = &step.action else { panic!("no RUN") };
+        effect(step, run, path)
+    }
+
+    #[test]
+    fn words_tell_what_is_written_and_what_is_not() {
+        use Effect::{Removes, Spares, Unknown, Writes};
+        for (run, effect) in [
+            ("echo x >> a.py", Writes),
+            ("echo x > /tmp/a.py", Spares),
+            ("echo x > $OUT", Unknown),
+            ("cat a.py | tee b.py", Spares),
+            ("cat b.py | tee a.py", Writes),
+            ("sed -i s/x/y/ *.py", Writes),
+            ("sed s/x/y/ a.py > b.py", Spares),
+            ("rm -f a.py", Removes),
+            ("rm a.pyc && rm -rf ../app2", Spares),
+            ("rm -rf .", Removes),
+            ("rm -rf ${X:?}", Unknown),
+            ("cd / && rm -r app", Removes),
+            ("mv a.py b.py", Removes),
+            ("mv b.py a.py", Writes),
+            ("mv b.py sub/", Spares),
+            ("mv b.py .", Spares),
+            ("mv ../x/a.py .", Writes),
+            ("cp a.py $D/", Spares),
+            ("cp -r ../x/. .", Unknown),
+            ("cp ../x/*.txt .", Spares),
+            ("cp ../x/* .", Unknown),
+            ("install -m 755 x /usr/local/bin/x", Spares),
+            ("find . -name '*.pyc' -delete", Unknown),
+            ("find . -name '*.pyc'", Spares),
+            ("find . | xargs rm", Unknown),
+            ("apt-get update && apt-get install -y gcc && rm -rf /var/lib/apt/lists/*", Spares),
+            ("pip install --no-cache-dir -r requirements.txt", Spares),
+            ("chmod -R go-w . && chown -R app .", Spares),
+            ("gcc -O2 -o a.py x.c", Writes),
+            ("gcc -O2 x.c -o x", Spares),
+            ("gcc x.c", Unknown),
+            ("./a.py", Unknown),
+            ("npm run build", Unknown),
+            ("test -f x || rm a.py", Unknown),
+            ("rm a.py || true", Removes),
+            ("rm a.py; make", Removes),
+            ("--mount=type=cache,target=/app make", Spares),
+            ("[\"rm\", \"a.py\"]", Removes),
+        ] {
+            assert_eq!(on(run, "/app/a.py"), effect, "{run}");
+        }
+        assert_eq!(on("apt-get install -y x", "/etc/x.conf"), Unknown);
+    }
+}

@@ -5,13 +5,17 @@
 //! contents. Files that a process makes, and those of other images, are not known; that they may lie over known ones is.
 
 use super::audit::unpacked;
+use super::image::StoredImage;
 use crate::build::lower::{BuildGraph, CopyAction, FileAction, FileKind, Local, Op, Vertex, VertexId};
 use crate::build::mapping::Mapping;
 use crate::build::model::{Action, BuildModel, Copy};
 use crate::context::path::{base, clean};
 use crate::context::{ContextError, ContextIndex, EntryKind};
+use crate::image::{BaseImage, Config};
 use crate::key::plan::Contexts;
 use crate::key::promise::{NoPromise, PromisedCopy, PromisedFile, PromisedKind, Promises};
+use crate::stage::{Base, StageGraph};
+use crate::syntax::{Args, Keyword};
 use bstr::{BString, ByteSlice as _};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -47,7 +51,7 @@ pub struct Claim {
 pub enum Origin {
     /// the main build context
     Context,
-    /// the folder of a `--build-context`, by its name
+    /// the folder of a `--build-context`
     Named(Rc<str>),
     /// a heredoc in the Dockerfile
     Heredoc,
@@ -251,7 +255,9 @@ impl<'b> Following<'b> {
         for (_, source) in copies {
             match source.and_then(|s| self.graph.vertices.get(s)).map(|v| &v.op) {
                 Some(Op::Local(Local { folder: None, .. })) => return Origin::Context,
-                Some(Op::Local(Local { name, .. })) => return Origin::Named(name.as_str().into()),
+                Some(Op::Local(Local { folder: Some(folder), .. })) => {
+                    return Origin::Named(folder.as_str().into());
+                }
                 _ => {}
             }
         }
@@ -557,4 +563,46 @@ pub(super) fn joined(folder: &[u8], path: &[u8]) -> BString {
 pub(super) fn is_at_or_below(path: &[u8], folder: &[u8]) -> bool {
     folder.is_empty()
         || path.strip_prefix(folder).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+}
+
+/// What an image tells about the base image that it was built on: its environment and working directory, as far as no
+/// instruction changes them. None if there is no base image, or nothing can be told.
+pub fn base_of(graph: &StageGraph<'_>, image: &StoredImage) -> Option<(String, BaseImage)> {
+    let lineage = graph.lineage(graph.target?);
+    let Base::Image(reference) = &graph.stages.get(*lineage.first()?)?.base else { return None };
+    let stages = lineage.iter().filter_map(|s| graph.stages.get(*s));
+    let instructions = || stages.clone().flat_map(|s| s.instructions);
+    // A working directory that depends on the base's can only be told where it is the base's.
+    let first = instructions()
+        .find(|i| matches!(i.keyword, Keyword::Workdir | Keyword::Copy | Keyword::Add | Keyword::Run));
+    let moved = instructions().any(|i| i.keyword == Keyword::Workdir);
+    let settled = first.is_some_and(|i| match &i.args {
+        Args::Text(word) => i.keyword == Keyword::Workdir && word.text.starts_with('/'),
+        _ => false,
+    });
+    if moved && !settled {
+        return None;
+    }
+    let set: BTreeSet<&str> = instructions()
+        .filter(|i| i.keyword == Keyword::Env)
+        .filter_map(|i| match &i.args {
+            Args::Pairs { pairs, .. } => Some(pairs),
+            _ => None,
+        })
+        .flatten()
+        .map(|p| p.key.text.as_str())
+        .collect();
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let env = image.env.iter().filter(|e| !set.contains(name(e).as_str())).cloned().collect();
+    let working_dir = if moved { String::new() } else { image.working_dir.clone() };
+    let base = BaseImage {
+        digest: None,
+        platform: image.platform.clone(),
+        config: Config { env, working_dir, ..Config::default() },
+        // Something has to be there: an image without layers is like none.
+        diff_ids: Vec::new(),
+        empty: false,
+        triggers: Vec::new(),
+    };
+    Some((reference.clone(), base))
 }

@@ -41,6 +41,8 @@ pub struct StoredImage {
     pub env: Vec<String>,
     /// The directory in which processes start; empty for the root.
     pub working_dir: String,
+    /// When it was made, in seconds since 1970, if it says so.
+    pub created: Option<i64>,
 }
 
 /// One instruction in the history of an image.
@@ -279,6 +281,7 @@ impl Reading {
             platform,
             history: history(config.history.unwrap_or_default(), layers.len()),
             layers,
+            created: seconds(&config.created),
             env: run.env,
             working_dir: run.working_dir,
         });
@@ -338,6 +341,29 @@ impl Reading {
     }
 }
 
+/// A time of RFC 3339 in seconds since 1970: `2026-11-21T02:35:02.5Z`.
+fn seconds(text: &str) -> Option<i64> {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    let rest = text.get(19..)?.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+    let offset = match rest.strip_prefix(['+', '-']) {
+        None => 0,
+        Some(zone) => {
+            let (hours, minutes) = zone.split_once(':')?;
+            let seconds = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
+            if rest.starts_with('-') { -seconds } else { seconds }
+        }
+    };
+    // Days since 1970, with years that begin in March.
+    let shifted = if month > 2 { year } else { year - 1 };
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days =
+        shifted * 365 + shifted.div_euclid(4) - shifted.div_euclid(100) + shifted.div_euclid(400) + of_year
+            - 719_468;
+    (year >= 1970).then_some(days * 86_400 + hour * 3600 + minute * 60 + second - offset)
+}
+
 /// The history with the layers that belong to its entries; empty where the two do not fit.
 fn history(entries: Vec<History>, layers: usize) -> Vec<Made> {
     if entries.iter().filter(|h| !h.empty_layer).count() != layers {
@@ -348,4 +374,18 @@ fn history(entries: Vec<History>, layers: usize) -> Vec<Made> {
         .into_iter()
         .map(|h| Made { layer: if h.empty_layer { None } else { next.next() }, by: h.created_by })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_with_their_zones() {
+        assert_eq!(seconds("1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(seconds("2024-02-29T12:00:00.5Z"), Some(1_709_208_000));
+        assert_eq!(seconds("2026-11-21T02:35:02+02:00"), Some(1_795_221_302));
+        assert_eq!(seconds("0001-01-01T00:00:00Z"), None);
+        assert_eq!(seconds("yesterday"), None);
+    }
 }

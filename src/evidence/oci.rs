@@ -106,6 +106,8 @@ pub(super) struct Saved {
 pub(super) struct ImageConfig {
     #[serde(flatten)]
     pub(super) platform: DescribedPlatform,
+    #[serde(deserialize_with = "nullable")]
+    pub(super) created: String,
     pub(super) rootfs: RootFs,
     pub(super) config: Option<Config>,
     pub(super) history: Option<Vec<History>>,

@@ -29,8 +29,6 @@ impl Default for Limits {
 pub struct ImageTree {
     /// By paths without a leading `/`: what each layer says of it, the lowest first.
     paths: BTreeMap<BString, Vec<Version>>,
-    /// Layers in which paths lead out of the root or are absolute, with the first of them.
-    pub foreign: Vec<(usize, BString)>,
 }
 
 /// What one layer says of a path.
@@ -95,16 +93,23 @@ impl ImageTree {
         let mut tree = Self::default();
         // A thread that panicked would have been told by now.
         for (number, layer) in read.into_inner().unwrap_or_default() {
-            tree.lay(number, layer?);
+            let layer = layer?;
+            // An absolute path is taken as one inside, as an engine does; a path that leads out is refused by it.
+            let leads_out = |path: &&BString| path.split_str("/").any(|part| part == b"..");
+            if let Some(path) = layer.foreign.iter().find(leads_out) {
+                let digest = image.layers.get(number).map(|l| l.digest.as_str()).unwrap_or_default();
+                return Err(EvidenceError::malformed(
+                    format!("layer {digest}"),
+                    super::store::leads_out(path),
+                ));
+            }
+            tree.lay(number, layer);
         }
         Ok(tree)
     }
 
     /// Lays a layer over those below.
     fn lay(&mut self, number: usize, layer: Layer) {
-        if let Some(path) = layer.foreign.into_iter().next() {
-            self.foreign.push((number, path));
-        }
         for path in &layer.opaque {
             self.clear_below(number, path);
         }
@@ -112,7 +117,7 @@ impl ImageTree {
             self.clear(number, path.as_bstr());
         }
         for (path, entry) in layer.entries {
-            if entry.kind != LayerKind::Dir && self.get(&path).is_some_and(|e| e.kind == LayerKind::Dir) {
+            if entry.kind != LayerKind::Dir {
                 self.clear_below(number, &path);
             }
             let entry = match &entry.kind {
@@ -166,17 +171,31 @@ impl ImageTree {
         self.paths.get(path.as_bstr()).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// The layer that gave a path what it has in the end, or took it away. Layers above that write the same content
+    /// again change owners, modes or times.
+    pub fn writer(&self, path: &[u8]) -> Option<usize> {
+        let versions = self.versions(path);
+        let kind = |v: &Version| v.entry.as_ref().map(|e| e.kind.clone());
+        let last = kind(versions.last()?);
+        versions.iter().rev().take_while(|v| kind(v) == last).last().map(|v| v.layer)
+    }
+
+    /// Whether a layer changes what is at a path: its content, not its owner, mode or times.
+    pub fn changes(&self, layer: usize, path: &[u8]) -> bool {
+        let versions = self.versions(path);
+        let Some(at) = versions.iter().position(|v| v.layer == layer) else { return false };
+        let kind = |at: usize| versions.get(at).and_then(|v| v.entry.as_ref()).map(|e| &e.kind);
+        at.checked_sub(1).and_then(kind) != kind(at)
+    }
+
     /// Whether a path is a directory in the end. The root is one.
     pub fn is_dir(&self, path: &[u8]) -> bool {
         path.is_empty() || self.get(path).is_some_and(|e| e.kind == LayerKind::Dir)
     }
 
-    /// Everything that is there in the end, with the layer it comes from.
-    pub fn entries(&self) -> impl Iterator<Item = (&BString, usize, &LayerEntry)> {
-        self.paths.iter().filter_map(|(path, versions)| {
-            let last = versions.last()?;
-            Some((path, last.layer, last.entry.as_ref()?))
-        })
+    /// Everything that is there in the end.
+    pub fn entries(&self) -> impl Iterator<Item = (&BString, &LayerEntry)> {
+        self.paths.iter().filter_map(|(path, versions)| Some((path, versions.last()?.entry.as_ref()?)))
     }
 
     /// Where a path leads when links to directories on the way are followed, and the last part if `whole`; links stay

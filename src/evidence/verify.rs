@@ -10,7 +10,7 @@ use super::expected::{Claim, Event, Expected, Origin, joined};
 use super::image::{Made, StoredImage};
 use super::layer::{LayerEntry, LayerKind};
 use super::store::digest_of;
-use super::tree::{ImageTree, Version};
+use super::tree::ImageTree;
 use crate::build::lower::{BuildGraph, FileKind, Op, Vertex, VertexId};
 use crate::build::model::{Action, BuildModel, Step};
 use crate::key::promise::PromisedKind;
@@ -328,14 +328,13 @@ impl<'v> Verifying<'v> {
             // Its files tell more.
             return;
         }
-        let last = self.tree.versions(&at).last();
         let mut difference = Difference {
             path: claim.file.path.clone(),
             image_path: [b"/", at.as_slice()].concat().into(),
             change,
             expected,
             found,
-            layer: last.map(|v| v.layer),
+            layer: self.tree.writer(&at),
             step: None,
             by: By::Copy,
             origin: claim.origin.clone(),
@@ -350,7 +349,7 @@ impl<'v> Verifying<'v> {
             let copied = difference.step.and_then(|s| self.instructions.layer(s));
             difference.layer = copied.flatten();
         }
-        let writer = self.writer(claim, path, &at);
+        let writer = self.writer(claim, path, &at, change == Change::Mode);
         // Modes are changed by chmod on purpose.
         let meant = change == Change::Mode && !matches!(writer, Writer::Copy);
         match writer {
@@ -436,16 +435,18 @@ impl<'v> Verifying<'v> {
         (differs || gains_rights).then(|| (text(mode), text(entry.mode)))
     }
 
-    /// Whether an operation wrote a path, by the layers: `None` if they do not tell.
-    fn wrote(&self, step: StepId, at: &BString) -> Option<bool> {
+    /// Whether an operation wrote a path, by the layers: `None` if they do not tell. A `mode` comes from
+    /// whatever wrote the path, a content only from what changed it.
+    fn wrote(&self, step: StepId, at: &BString, mode: bool) -> Option<bool> {
         match self.instructions.layer(step)? {
             None => Some(false),
-            Some(layer) => Some(self.tree.versions(at).iter().any(|v| v.layer == layer)),
+            Some(layer) if mode => Some(self.tree.versions(at).iter().any(|v| v.layer == layer)),
+            Some(layer) => Some(self.tree.changes(layer, at)),
         }
     }
 
     /// Who may have made a file different since it left the source tree.
-    fn writer(&self, claim: &Claim, path: &BString, at: &BString) -> Writer {
+    fn writer(&self, claim: &Claim, path: &BString, at: &BString, mode: bool) -> Writer {
         let mut perhaps: Vec<StepId> = Vec::new();
         let mut here = path.clone();
         // Only what happens in the final stage can be seen in the layers.
@@ -463,7 +464,7 @@ impl<'v> Verifying<'v> {
             };
             let Some(vertex) = self.vertex(id) else { continue };
             let Some(step) = vertex.step else { continue };
-            let seen = if in_image { self.wrote(step, at) } else { None };
+            let seen = if in_image { self.wrote(step, at, mode) } else { None };
             let is_run = matches!(vertex.op, Op::Exec(_));
             match seen {
                 Some(false) => continue,
@@ -503,17 +504,12 @@ impl<'v> Verifying<'v> {
                 known.insert(layer, step);
             }
         }
-        for (path, layer, entry) in self.tree.entries() {
-            let Some(step) = known.get(&layer) else { continue };
+        for (path, entry) in self.tree.entries() {
             if entry.kind == LayerKind::Dir || places.contains(path) {
                 continue;
             }
-            // A file that was there before and is as it was: a copy of a directory does not touch it.
-            let versions = self.tree.versions(path);
-            let before = versions.len().checked_sub(2).and_then(|at| versions.get(at));
-            if before.and_then(|v: &Version| v.entry.as_ref()).is_some_and(|e| e.is_like(entry)) {
-                continue;
-            }
+            let Some(layer) = self.tree.writer(path) else { continue };
+            let Some(step) = known.get(&layer) else { continue };
             let image_path: BString = [b"/", path.as_slice()].concat().into();
             out.differences.push(Difference {
                 path: image_path.clone(),

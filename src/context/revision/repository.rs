@@ -70,15 +70,15 @@ pub(super) struct Repository {
 }
 
 /// Runs git and says if it cannot be.
-fn ask(directory: &Path, args: &[&OsStr], input: &[u8]) -> Result<Output, RevisionError> {
+pub(super) fn ask(directory: &Path, args: &[&OsStr], input: &[u8]) -> Result<Output, RevisionError> {
     run(git(directory).args(args), input).map_err(|source| RevisionError::NoGit { source: Arc::new(source) })
 }
 
-fn words<const N: usize>(words: [&str; N]) -> [&OsStr; N] {
+pub(super) fn words<const N: usize>(words: [&str; N]) -> [&OsStr; N] {
     words.map(OsStr::new)
 }
 
-fn failed(command: &'static str, output: &Output) -> RevisionError {
+pub(super) fn failed(command: &'static str, output: &Output) -> RevisionError {
     let said = output.stderr.lines().next().unwrap_or_default().to_str_lossy();
     let said = said.trim_start_matches("fatal: ").trim_start_matches("error: ");
     let said = if said.is_empty() { output.status.to_string() } else { said.to_owned() };
@@ -86,7 +86,7 @@ fn failed(command: &'static str, output: &Output) -> RevisionError {
 }
 
 /// A single line of an answer, which may have line feeds inside.
-fn line(output: &Output) -> &[u8] {
+pub(super) fn line(output: &Output) -> &[u8] {
     output.stdout.strip_suffix(b"\n").unwrap_or(&output.stdout)
 }
 
@@ -341,13 +341,13 @@ fn commit(root: &Path, top: &Path, revision: &str) -> Result<String, RevisionErr
 }
 
 /// An object id, if it looks like one.
-fn hexadecimal(text: &[u8]) -> Option<String> {
+pub(super) fn hexadecimal(text: &[u8]) -> Option<String> {
     let text = text.to_str().ok()?;
     (text.len() >= 40 && text.bytes().all(|b| b.is_ascii_hexdigit())).then(|| text.to_owned())
 }
 
 /// The entries that `git ls-tree -z --long` lists: `MODE TYPE ID SIZE<tab>PATH<zero>`.
-fn records(listing: &[u8]) -> Result<Vec<Recorded>, RevisionError> {
+pub(super) fn records(listing: &[u8]) -> Result<Vec<Recorded>, RevisionError> {
     let mut out = Vec::new();
     for record in listing.split(|b| *b == 0).filter(|r| !r.is_empty()) {
         let senseless = || RevisionError::Failed {
