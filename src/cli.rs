@@ -10,6 +10,7 @@ mod error;
 mod graph;
 mod keys;
 mod log;
+mod place;
 mod rules;
 mod state;
 mod verify;

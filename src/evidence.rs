@@ -9,6 +9,7 @@
 pub mod audit;
 pub mod cache;
 pub mod effect;
+pub mod engine;
 pub mod expected;
 pub mod explain;
 pub mod image;

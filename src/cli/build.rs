@@ -365,6 +365,13 @@ impl Build {
 
     /// Reads the base images that the command line names and, where that is asked for, those that it does not name.
     pub fn images(&self) -> Result<Images, CliError> {
+        let mut images = self.given_images()?;
+        self.resolve(&mut images)?;
+        Ok(images)
+    }
+
+    /// The base images that the command line names.
+    pub(super) fn given_images(&self) -> Result<Images, CliError> {
         let mut images = Images::default();
         let wanted = self.invocation.platforms.first().and_then(|p| Platform::parse(p).ok());
         let platform = wanted.unwrap_or_else(Platform::host);
@@ -379,14 +386,12 @@ impl Build {
                 images.insert(&format!("context:{name}"), image);
             }
         }
-        if let Some(registries) = &self.registries {
-            self.resolve(registries, &mut images)?;
-        }
         Ok(images)
     }
 
-    /// Asks registries for the images that the target needs and that nobody has given.
-    fn resolve(&self, registries: &Registries, images: &mut Images) -> Result<(), CliError> {
+    /// Asks registries, if they may be asked, for the images that the target needs and that are not known yet.
+    pub(super) fn resolve(&self, images: &mut Images) -> Result<(), CliError> {
+        let Some(registries) = &self.registries else { return Ok(()) };
         let stages = StageGraph::new(&self.document, &self.invocation);
         self.accept(&stages)?;
         // What an image triggers may take files from further images, which may trigger more.

@@ -2,18 +2,18 @@
 
 use super::build::Planned;
 use super::console::Busy;
+use super::place::in_registry;
 use super::{BuildArgs, CliError, Console, Exit};
 use crate::evidence::EvidenceError;
 use crate::evidence::audit::{Verdict, audit};
 use crate::evidence::cache::ExportedCache;
 use crate::evidence::prediction::predict;
 use crate::evidence::store::Store;
-use crate::image::reference::Reference;
 use crate::key::plan::Detail;
 use crate::report::cache::{Answers, human, json};
 use crate::report::keys::Preview;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -61,41 +61,15 @@ enum Format {
     Json,
 }
 
-impl Args {
-    /// Where the cache is: on the disk or, if `--resolve` says so, in a registry.
-    fn store(&self) -> Result<Store, CliError> {
-        let reference = match reference(&self.cache) {
-            Some(reference) if !self.cache.exists() => reference,
-            _ => return Store::open(&self.cache).map_err(failed),
-        };
-        let shown = self.cache.display();
-        let Some(registries) = self.build.registries()? else {
-            return Err(CliError::failed_with_help(
-                format!(
-                    "there is no folder or archive `{shown}`, and registries are asked with `--resolve` only"
-                ),
-                format!("ask {} with `layerlint cache {shown} --resolve`", reference.registry()),
-            ));
-        };
-        Ok(Store::of_registry(registries.repository(&reference)?))
-    }
-}
-
-/// What names something in a registry and could not as well be the name of a folder: there is a registry, a tag or a
-/// digest in it.
-fn reference(path: &Path) -> Option<Reference> {
-    let text = path.to_str()?;
-    let reference = Reference::parse(text)?;
-    let plain =
-        reference.tag.is_none() && reference.digest.is_none() && !text.starts_with(reference.registry());
-    (!plain).then_some(reference)
-}
-
 pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> {
     let build = args.build.load()?;
     build.warn_of_platforms(&mut console.err)?;
     let busy = Busy::with("reading the cache");
-    let cache = ExportedCache::of_store(args.store()?, args.reference.as_deref(), !args.no_verify);
+    let store = match in_registry(&args.cache, &args.build, "cache")? {
+        Some(store) => store,
+        None => Store::open(&args.cache).map_err(failed)?,
+    };
+    let cache = ExportedCache::of_store(store, args.reference.as_deref(), !args.no_verify);
     let cache = cache.map_err(failed)?;
     build.planned(
         None,

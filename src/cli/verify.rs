@@ -1,6 +1,7 @@
 //! `layerlint verify`
 
 use super::console::Busy;
+use super::place::{in_engine, in_registry};
 use super::{BuildArgs, CliError, Console, Exit};
 use crate::context::{ContextError, ContextIndex, find_past};
 use crate::evidence::EvidenceError;
@@ -24,10 +25,13 @@ use std::path::{Path, PathBuf};
     long_about = "Does the image hold the files of this source tree?\n\n\
         From the Dockerfile it is known which file of the context must be where in the image, through all stages. \
         The layers are read and compared with these files, by content; times and sizes mean nothing. Nothing is \
-        unpacked to disk, run, or fetched.",
+        unpacked to disk or run. Only with `--resolve` anything is fetched: an image that is named by its reference \
+        in a registry, and what is to be known of base images.",
     after_help = "Examples:\n  \
         docker save app | layerlint verify - .           what `docker build -t app .` made\n  \
         docker buildx build --output type=oci,dest=- . | layerlint verify - .\n  \
+        layerlint verify docker://app .                  the same, asked of the engine behind its socket\n  \
+        layerlint verify registry.example/app:1.4 . --resolve   what was pushed\n  \
         layerlint verify app.tar --target runtime --build-arg MARKET=eu .\n  \
         layerlint verify app.tar --diff .                 with the lines that differ\n  \
         layerlint verify app.tar --root /app=src          without a Dockerfile: /app of the image is src\n\n\
@@ -36,7 +40,8 @@ use std::path::{Path, PathBuf};
         `--accept-run` it counts as meant."
 )]
 pub(super) struct Args {
-    /// The image: an archive of `docker save`, `type=docker` or `type=oci`, an OCI layout folder, or `-`
+    /// The image: an archive of `docker save`, `type=docker` or `type=oci`, an OCI layout folder, `-`, docker://NAME for
+    /// an image of a running engine or, with `--resolve`, a reference in a registry
     #[arg(value_name = "IMAGE", help_heading = "Arguments")]
     stored: PathBuf,
     /// How to show it [default: human; github in GitHub Actions]
@@ -108,8 +113,7 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
         invocation.platforms.iter().map(|p| Platform::parse(p)).collect();
     let platforms = platforms.map_err(|e| CliError::failed(e.to_string()))?;
     let busy = Busy::with("reading the image");
-    let mut images =
-        open(&args.stored, args.reference.as_deref(), args.max_layer).map_err(|e| failed(e, args))?;
+    let mut images = open(args)?;
     images.select(&platforms).map_err(|e| failed(e, args))?;
     let mut verified = Verified::new(args.stored.display().to_string(), shown(&invocation.context));
     verified.accept_run = args.accept_run;
@@ -146,12 +150,22 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
     })
 }
 
-fn open(path: &Path, reference: Option<&str>, limit: Option<u64>) -> Result<StoredImages, EvidenceError> {
-    if path == Path::new("-") {
-        let store = Store::from_stream("standard input", std::io::stdin().lock(), limit)?;
-        return StoredImages::of_store(store, reference);
-    }
-    StoredImages::open(path, reference, limit)
+/// Finds the image: on the disk, in a pipe, in an engine or in a registry.
+fn open(args: &Args) -> Result<StoredImages, CliError> {
+    let (path, reference, limit) = (&args.stored, args.reference.as_deref(), args.max_layer);
+    let store = if path == Path::new("-") {
+        let store = Store::from_stream("standard input", std::io::stdin().lock(), limit);
+        Some(store.map_err(|e| failed(e, args))?)
+    } else if let Some(store) = in_engine(path, limit)? {
+        Some(store)
+    } else {
+        in_registry(path, &args.build, "verify")?
+    };
+    let images = match store {
+        Some(store) => StoredImages::of_store(store, reference),
+        None => StoredImages::open(path, reference, limit),
+    };
+    images.map_err(|e| failed(e, args))
 }
 
 fn layers(
@@ -179,11 +193,15 @@ fn by_dockerfile(
     let mut context: Option<ContextIndex> = None;
     for image in &images.images {
         build.invocation.platforms = vec![image.platform.to_string()];
-        let mut bases = build.images()?;
+        let mut bases = build.given_images()?;
         if let Some((reference, base)) = base_of(&StageGraph::new(&build.document, &build.invocation), image)
             && bases.get(&reference, &image.platform).is_none()
         {
             bases.insert_for(&reference, &image.platform, base);
+        }
+        // Little of what is compared depends on base images.
+        if let Err(error) = build.resolve(&mut bases) {
+            verified.note(error.to_string());
         }
         let tree = layers(args, images, image, busy)?;
         busy.now("comparing".to_owned());
@@ -270,6 +288,10 @@ fn context_prefix(context: &Path) -> String {
 }
 
 fn failed(error: EvidenceError, args: &Args) -> CliError {
+    let error = match error {
+        EvidenceError::Registry(error) => return error.into(),
+        other => other,
+    };
     let message = error.to_string();
     match error {
         EvidenceError::Reference { known, .. } | EvidenceError::Platform { known, .. } => {

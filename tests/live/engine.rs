@@ -65,6 +65,23 @@ impl Engine {
         self.build_with(&flags, &laid.context, "type=tar,dest=/dev/null")
     }
 
+    /// Where it listens.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Builds an image that the engine keeps under a name, until [`Engine::remove`] takes it away.
+    pub(crate) fn build_image(&self, name: &str, context: &Path) -> Built {
+        let context = context.display().to_string();
+        let out = self.docker(&["build", "--progress=plain", "--tag", name, &context]);
+        read(out.status.success(), String::from_utf8_lossy(&out.stderr).into_owned())
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        let out = self.docker(&["image", "rm", "--force", name]);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
+
     /// Builds; the result goes where `output` says, so that no image is made of it.
     pub(crate) fn build_with(&self, flags: &[String], context: &Path, output: &str) -> Built {
         let mut args = vec!["build", "--progress=plain", "--output", output];

@@ -153,6 +153,50 @@ fn a_builder_that_is_warm_misses_an_edit_with_equal_size_and_time() {
 }
 
 #[test]
+#[ignore = "needs root and Debian's docker.io"]
+fn an_image_that_the_engine_keeps_is_compared_with_its_source() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let engine = Engine::of_run();
+    engine.forget();
+    let temp = tempfile::tempdir().unwrap();
+    let context = temp.path().join("context");
+    std::fs::create_dir(&context).unwrap();
+    let dockerfile = "FROM scratch AS build\nCOPY settings /s/\nFROM scratch\nCOPY --from=build /s /app\n";
+    std::fs::write(context.join("Dockerfile"), dockerfile).unwrap();
+    let name = "layerlint-live/verified:1";
+    let write = |settings: &str| {
+        let file = context.join("settings");
+        std::fs::write(&file, settings).unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        std::fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+        let built = engine.build_image(name, &context);
+        assert!(built.succeeded, "{}", built.log);
+    };
+    let verify = || {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_layerlint"))
+            .args(["verify", &format!("docker://{name}"), &context.display().to_string()])
+            .env("DOCKER_HOST", engine.host())
+            .env_remove("GITHUB_ACTIONS")
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    write("timeout=30");
+    let (code, said) = verify();
+    assert_eq!(code, Some(0), "{said}");
+    // What a warm builder does not send.
+    write("timeout=45");
+    let (code, said) = verify();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("settings"), "{said}");
+    engine.remove(name);
+    let (code, said) = verify();
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("has no image `layerlint-live/verified:1`"), "{said}");
+}
+
+#[test]
 fn a_saved_state_is_the_same_wherever_and_whenever_it_is_made() {
     let temp = tempfile::tempdir().unwrap();
     for case in 0..20 {

@@ -423,6 +423,63 @@ fn a_layer_that_the_registry_has_lost_is_a_miss() {
     assert!(detail.contains(&sha(&upper)), "{detail}");
 }
 
+// Images.
+
+#[test]
+fn a_pushed_image_is_compared_with_its_source_as_its_archive_is() {
+    let registry = registry!(&[]);
+    let temp = tempfile::tempdir().unwrap();
+    let base = image::layout(&temp.path().join("base"), &[&debian("amd64")]);
+    let base = format!("busybox:1.36={}", base.display());
+    let mut compared = 0;
+    for case in std::fs::read_dir(vectors::path("images")).unwrap().map(|e| e.unwrap().path()) {
+        let archive = case.join("image.oci.tar");
+        if !archive.exists() {
+            continue;
+        }
+        let name = case.file_name().unwrap().to_str().unwrap().to_owned();
+        let layout = temp.path().join(&name);
+        tar::Archive::new(std::fs::File::open(&archive).unwrap()).unpack(&layout).unwrap();
+        registry.push(&layout, &name, "1");
+        let project = Project::new("FROM scratch\n");
+        let source = case.join("source").display().to_string();
+        let verify = |image: &str, more: &[&str]| {
+            let mut document =
+                project.json(&[&["verify", image, &source, "--image", &base][..], more].concat());
+            // It is called otherwise.
+            document.as_object_mut().unwrap().remove("image");
+            document
+        };
+        let stored = verify(&archive.display().to_string(), &[]);
+        assert!(stored["checked"].as_u64().unwrap() > 0, "{stored:#}");
+        assert_eq!(verify(&registry.reference(&name, "1"), &["--resolve"]), stored, "{name}");
+        compared += 1;
+    }
+    assert!(compared > 8, "{compared} images");
+}
+
+#[test]
+fn an_image_is_compared_also_where_its_base_cannot_be_had() {
+    let registry = registry!(&[]);
+    let temp = tempfile::tempdir().unwrap();
+    let built = Image::new("amd64", &json!({}), &[tar_of(&[("app/a.txt", 0o644, b"alpha\n")])]);
+    registry.push(&image::layout(temp.path(), &[&built]), "app", "1");
+    let none = registry.reference("none", "1");
+    let project = Project::new(&format!(
+        "FROM {none} AS build\nRUN make\nFROM scratch\nCOPY a.txt /app/\nCOPY --from=build /x /y\n"
+    ));
+    let ran = project.run(&["verify", &registry.reference("app", "1"), ".", "--resolve"]);
+    let shown = (ran.stdout + &ran.stderr).replace(&registry.address(), "REGISTRY");
+    assert!(shown.contains("there is no REGISTRY/none:1 in the registry"), "{shown}");
+    assert!(shown.contains("a.txt") || ran.code == Some(0), "{shown}");
+    let ran = project.run(&["verify", &registry.reference("app", "1"), "."]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
+    assert!(ran.stderr.contains("with `layerlint verify "), "{}", ran.stderr);
+    let ran = project.run(&["verify", &registry.reference("app", "2"), ".", "--resolve"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("in the registry"), "{}", ran.stderr);
+}
+
 // Nothing is asked unasked.
 
 #[test]
