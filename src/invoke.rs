@@ -1,8 +1,21 @@
 //! How a Dockerfile is built: what `docker buildx build` would be told.
 
+mod bake;
+pub mod call;
+mod command;
+mod compose;
+mod expression;
+mod gitlab;
+mod hcl;
+mod make;
 pub mod platform;
+mod project;
 mod root;
+mod script;
+mod workflow;
+mod yaml;
 
+pub use project::{Project, kind_of, may_mention};
 pub use root::{choose_context, context_candidates, literal_sources, without_dots};
 
 use std::path::PathBuf;
