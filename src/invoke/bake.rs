@@ -481,3 +481,11 @@ pub(super) fn calls(bake: &Bake, order: &BakeOrder) -> Vec<Call> {
         })
         .collect()
 }
+
+/// What `--set` says about every target, for an order whose targets are not known.
+pub(super) fn apply_to_any(call: &mut Call, order: &BakeOrder) {
+    let mut replaced = Vec::new();
+    for set in order.sets.iter().filter(|s| s.written().starts_with("*.")) {
+        apply_set(call, "*", set, order.folder.as_deref(), &mut replaced);
+    }
+}

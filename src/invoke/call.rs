@@ -92,9 +92,19 @@ pub const DEFAULT_SCOPE: &str = "buildkit";
 impl Cache {
     /// Reads an entry: `type=gha,scope=x`, or a reference alone, which means `type=registry`.
     pub fn new(text: Text) -> Self {
-        let written = text.written().trim().to_owned();
+        let mut written = text.written().trim().to_owned();
         let mut fields: Vec<(String, String)> = Vec::new();
-        let whole_expression = matches!(text.value, Value::Unknown(_)) && !written.contains("type=");
+        let mut whole_expression = matches!(text.value, Value::Unknown(_)) && written.starts_with("${{");
+        if whole_expression && written.find("}}").is_none_or(|end| end + 2 == written.len()) {
+            // `${{ condition && 'type=gha' || '' }}`: if there is a cache at all, it is this one.
+            let literals: Vec<&str> = written.split('\'').skip(1).step_by(2).filter(|l| l.contains("type=")).collect();
+            if let [literal] = literals.as_slice() {
+                let literal = (*literal).to_owned();
+                (written, whole_expression) = (literal, false);
+            }
+        } else if whole_expression {
+            whole_expression = !written.contains("type=");
+        }
         if !whole_expression {
             for field in split_fields(&written) {
                 match field.split_once('=') {
@@ -508,6 +518,9 @@ mod tests {
         assert_eq!(read("type=registry,ref=a,mode=${X}").keeps_all_stages(), None);
         let unknown = Cache::new(Text { value: Value::Unknown("${{ inputs.cache }}".into()), span: Span::default() });
         assert_eq!((unknown.kind(), unknown.destination()), (None, None));
+        let perhaps = "${{ github.ref == 'refs/heads/main' && 'type=gha,mode=max' || '' }}";
+        let perhaps = Cache::new(Text { value: Value::Unknown(perhaps.into()), span: Span::default() });
+        assert_eq!((perhaps.kind(), perhaps.keeps_all_stages()), (Some("gha"), Some(true)));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //! compose files.
 
 use super::bake::{self, Bake};
-use super::call::{BuildFile, Call, Deed, Deeds, FileKind, Job, Lifetime, Source, Text, Value, identity, join};
+use super::call::{
+    BuildFile, Call, Deed, Deeds, FileKind, Job, Lifetime, Source, Starter, Text, Value, identity, join,
+};
 use super::command::{self, BakeOrder, ComposeOrder, Order};
 use super::compose;
 use super::script::{self, Surroundings};
@@ -120,6 +122,17 @@ impl Project {
                 FileKind::Bake | FileKind::Compose | FileKind::Action => {}
             }
         }
+        // Actions that no workflow uses.
+        for (kind, path) in &own {
+            if *kind == FileKind::Action && !reader.by_path.contains_key(&identity(path)) {
+                // They lie anywhere; what they build is said from the root of the repository.
+                let root = path.ancestors().find(|dir| dir.ends_with(".github")).and_then(Path::parent);
+                let root = root.map_or_else(|| root_of(path, *kind), |r| below_or_here(r));
+                if let Some(file) = reader.open(path, *kind, &root) {
+                    workflow::read_action(&mut reader, file);
+                }
+            }
+        }
         for path in paths.iter().filter(|p| kind_of(p).is_none() && may_mention(p)) {
             if let Some(source) = read_file(path) {
                 mentions(&source.bytes, &mut reader.project.mentioned);
@@ -171,7 +184,11 @@ fn root_of(path: &Path, kind: FileKind) -> PathBuf {
         FileKind::Workflow => 3,
         _ => 1,
     };
-    let root = path.ancestors().nth(up).unwrap_or(Path::new("."));
+    below_or_here(path.ancestors().nth(up).unwrap_or(Path::new(".")))
+}
+
+/// A directory whose empty name is the working directory.
+fn below_or_here(root: &Path) -> PathBuf {
     if root.as_os_str().is_empty() { PathBuf::from(".") } else { root.to_path_buf() }
 }
 
@@ -378,12 +395,33 @@ impl Reader {
         }
     }
 
-    /// Adds the builds of an order for bake.
+    /// Adds the builds of an order for bake. One whose targets cannot be told is a build of which nothing is known.
     pub(super) fn bake(&mut self, order: &BakeOrder, file: usize, job: Option<usize>, change: impl Fn(&mut Call)) {
-        let Some(folder) = order.folder.clone() else { return };
+        let mut calls = self.baked(order, file).unwrap_or_default();
+        if calls.is_empty() {
+            let names: Vec<&str> = order.targets.iter().map(Text::written).collect();
+            let name = if names.is_empty() { "default".to_owned() } else { names.join(" ") };
+            let mut call = Call::new(Starter::Bake(name), file, order.span, order.head);
+            call.open = true;
+            bake::apply_to_any(&mut call, order);
+            calls.push(call);
+        }
+        for mut call in calls {
+            change(&mut call);
+            match job {
+                Some(job) => self.build(call, job),
+                None if !self.is_full() => self.project.calls.push(call),
+                None => {}
+            }
+        }
+    }
+
+    /// The builds of an order for bake, as said by the file that gives the order.
+    fn baked(&mut self, order: &BakeOrder, file: usize) -> Option<Vec<Call>> {
+        let folder = order.folder.clone()?;
         let root = self.root(file);
         let named: Option<Vec<String>> = order.files.iter().map(|f| f.known().map(|k| join(&folder, k))).collect();
-        let Some(mut paths) = named else { return };
+        let mut paths = named?;
         if paths.is_empty() {
             let usual = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml", "docker-bake.json", "docker-bake.hcl", "docker-bake.override.json", "docker-bake.override.hcl"];
             paths = usual.iter().map(|n| join(&folder, n)).filter(|p| super::call::below(&root, p).is_file()).collect();
@@ -413,25 +451,17 @@ impl Reader {
         if !composed.is_empty() {
             let wanted: Vec<String> = order.targets.iter().filter_map(|t| t.known().map(str::to_owned)).collect();
             calls.extend(self.services(&composed, &root, &order.variables).into_iter().filter(|c| {
-                wanted.is_empty() || matches!(&c.starter, super::call::Starter::Service(name) if wanted.contains(name))
+                wanted.is_empty() || matches!(&c.starter, Starter::Service(name) if wanted.contains(name))
             }));
         }
-        for mut call in calls {
-            let (at, span, head) = (call.file, call.span, call.head);
-            let overridden = order.sets.iter().any(|s| s.written().contains(".cache-to"));
-            call.via = Some((at, head));
-            call.cache_at = if overridden { (file, order.head) } else { (at, head) };
-            call.file = file;
-            call.span = order.span;
-            call.head = order.head;
-            let _ = span;
-            change(&mut call);
-            match job {
-                Some(job) => self.build(call, job),
-                None if !self.is_full() => self.project.calls.push(call),
-                None => {}
-            }
+        let overridden = order.sets.iter().any(|s| s.written().contains(".cache-to"));
+        for call in &mut calls {
+            let at = (call.file, call.head);
+            call.via = Some(at);
+            call.cache_at = if overridden { (file, order.head) } else { at };
+            (call.file, call.span, call.head) = (file, order.span, order.head);
         }
+        Some(calls)
     }
 
     fn compose_file(&mut self, file: usize, folder: &str) -> Option<compose::File> {
@@ -476,7 +506,7 @@ impl Reader {
         variables.retain(|(name, _)| !name.is_empty());
         let wanted: Vec<&str> = order.services.iter().filter_map(Text::known).collect();
         for mut call in self.services(&files, &root, &variables) {
-            let super::call::Starter::Service(name) = &call.starter else { continue };
+            let Starter::Service(name) = &call.starter else { continue };
             if !wanted.is_empty() && !wanted.contains(&name.as_str()) {
                 continue;
             }
@@ -523,10 +553,9 @@ impl Reader {
                 let chosen = calls.iter().position(fits).unwrap_or(0);
                 let Some((mut call, root)) = calls.into_iter().nth(chosen) else { continue };
                 if root != here
-                    && let (Some(from), Some(to)) = (steps_up(&here, &root), Some(()))
+                    && let Some(up) = steps_up(&here, &root)
                 {
-                    let () = to;
-                    rebase(&mut call, &from);
+                    rebase(&mut call, &up);
                 }
                 if !self.is_full() {
                     self.project.calls.push(call);

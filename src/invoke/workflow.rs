@@ -19,6 +19,26 @@ pub(super) fn read(reader: &mut Reader, file: usize) {
     workflow(reader, file, &Names::default(), &mut Vec::new());
 }
 
+/// Reads a composite action that nobody uses here: its inputs and its machine are unknown.
+pub(super) fn read_action(reader: &mut Reader, file: usize) {
+    let Some(root) = reader.yaml(file).and_then(|documents| documents.first().cloned()) else { return };
+    let Some((key, runs)) = root.entry("runs") else { return };
+    let job = reader.job(Job {
+        file,
+        name: "(composite)".to_owned(),
+        span: key.span.to(runs.span),
+        machine: (Lifetime::Unknown, key.span),
+        builder: None,
+        keeps_mounts: false,
+        row: Vec::new(),
+        open_matrix: false,
+        deeds: Vec::new(),
+    });
+    let names = Names::default();
+    let mut run = Run { file, job, names, checkout: None, folder: None, condition: None, windows: false };
+    steps(reader, &mut run, runs.get("steps"), 1);
+}
+
 /// The local workflows that a workflow's jobs use.
 pub(super) fn used(root: &Node) -> Vec<String> {
     let jobs = root.get("jobs").map(|jobs| jobs.entries()).unwrap_or_default();
