@@ -1,6 +1,7 @@
 //! The command line: clap types, one file per command, wiring. The only room that knows clap; it holds no logic.
 
 mod build;
+mod builds;
 mod cache;
 mod check;
 mod configuration;

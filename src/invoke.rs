@@ -15,7 +15,7 @@ mod script;
 mod workflow;
 mod yaml;
 
-pub use project::{Project, kind_of, may_mention};
+pub use project::{Project, kind_inside, kind_of, may_mention};
 pub use root::{choose_context, context_candidates, literal_sources, without_dots};
 
 use std::path::PathBuf;

@@ -7,14 +7,18 @@ mod apt_update_split;
 mod arg_baked_env;
 mod arg_scope_lost;
 mod arg_too_early;
+mod builds;
 mod cache_mount_cross_run_state;
 mod cache_mount_defeated;
 mod cache_mount_output_lost;
 mod cache_mount_shared_id;
 mod cache_mount_stale_output;
 mod cache_mount_wrong_path;
+mod cache_to_min_multistage;
 mod caches;
+mod checks;
 mod chef_cook_after_source;
+mod ci_cache_mount_ephemeral;
 mod command;
 mod dependency_build_mismatch;
 mod deps_into_cache_mount;
@@ -24,6 +28,8 @@ mod duplicate_context_copy;
 mod early;
 mod ecosystem;
 mod env_shadows_arg;
+mod gha_repeat_build;
+mod gha_scope_collision;
 mod git_dir_copied;
 mod host_artifact_clobbers;
 mod ignore_without_reason;
@@ -37,6 +43,7 @@ mod moving_remote_fetch;
 mod mutable_base_tag;
 mod mutable_copy_from;
 mod no_deps_layer;
+mod normalised_mtimes;
 mod order;
 mod order_cross_stage;
 mod os_packages_after_copy;
@@ -56,6 +63,7 @@ mod swallowed_failure_cached;
 mod tool_after_source;
 mod transfer;
 mod unpinned_tool;
+mod unreachable_check_stage;
 mod unused_ignore;
 mod variables;
 mod volatile_arg_early;
@@ -72,7 +80,8 @@ use crate::cargo::timeline::{self, Timeline};
 use crate::context::{ContextError, ContextIndex};
 use crate::finding::{Finding, Label, Problem, Severity, Unseen, identify, words_of};
 use crate::image::Images;
-use crate::invoke::Invocation;
+use crate::invoke::call::Call;
+use crate::invoke::{Invocation, Project};
 use crate::source::{SourceFile, Span, nearest};
 use crate::stage::{Base, StageGraph};
 use crate::syntax::{Args, Document, Instruction, Keyword};
@@ -92,13 +101,17 @@ pub const ALL: &[&Rule] = &[
     &cache_mount_shared_id::RULE,
     &cache_mount_stale_output::RULE,
     &cache_mount_wrong_path::RULE,
+    &cache_to_min_multistage::RULE,
     &chef_cook_after_source::RULE,
+    &ci_cache_mount_ephemeral::RULE,
     &dependency_build_mismatch::RULE,
     &deps_into_cache_mount::RULE,
     &dockerignore_gap::RULE,
     &dockerignore_hides_copied::RULE,
     &duplicate_context_copy::RULE,
     &env_shadows_arg::RULE,
+    &gha_repeat_build::RULE,
+    &gha_scope_collision::RULE,
     &git_dir_copied::RULE,
     &host_artifact_clobbers::RULE,
     &ignore_without_reason::RULE,
@@ -110,6 +123,7 @@ pub const ALL: &[&Rule] = &[
     &mutable_base_tag::RULE,
     &mutable_copy_from::RULE,
     &no_deps_layer::RULE,
+    &normalised_mtimes::RULE,
     &order_cross_stage::RULE,
     &os_packages_after_copy::RULE,
     &platform_arg_default::RULE,
@@ -123,6 +137,7 @@ pub const ALL: &[&Rule] = &[
     &swallowed_failure_cached::RULE,
     &tool_after_source::RULE,
     &unpinned_tool::RULE,
+    &unreachable_check_stage::RULE,
     &unused_ignore::RULE,
     &volatile_arg_early::RULE,
 ];
@@ -176,6 +191,10 @@ pub struct Cx<'a> {
     pub model: &'a BuildModel<'a>,
     /// Which rules run, and their options.
     pub settings: &'a Settings,
+    /// All that the files of the tree say about builds.
+    pub project: &'a Project,
+    /// Those of them that build this Dockerfile.
+    pub calls: Vec<&'a Call>,
     contexts: &'a Contexts,
     slot: OnceLock<Slot>,
     timeline: OnceLock<Timeline>,
@@ -310,13 +329,37 @@ impl Finding {
     }
 }
 
-/// What the Dockerfiles of one run share: their build contexts. It can be shared between threads.
+/// What the Dockerfiles of one run share: their build contexts, and what other files say about their builds. It can be
+/// shared between threads.
 #[derive(Default)]
 pub struct Linter {
     contexts: Contexts,
+    project: Project,
 }
 
 impl Linter {
+    /// With what is known of builds.
+    pub fn new(project: Project) -> Self {
+        Self { contexts: Contexts::default(), project }
+    }
+
+    /// What is known of builds.
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+
+    /// What the rules about workflows and other build files find, whatever the Dockerfiles hold, in the order of the
+    /// files. All rules run: which ones count is for the caller to say, file by file.
+    pub fn check_builds(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for check in builds::CHECKS {
+            check(&self.project, &mut findings);
+        }
+        findings.sort_by(|a, b| order(a).cmp(&order(b)));
+        identify(&mut findings, |finding| builds::words_at(&self.project, &finding.primary));
+        findings
+    }
+
     /// What the rules find in one Dockerfile without errors of syntax, without what its comments suppress, in the order
     /// of the file; and what stops BuildKit, or the rules, from looking further.
     pub fn check(
@@ -337,6 +380,8 @@ impl Linter {
             graph: &graph,
             model: &model,
             settings,
+            project: &self.project,
+            calls: invocation.dockerfile.as_deref().map(|p| self.project.calls_of(p)).unwrap_or_default(),
             contexts,
             slot: OnceLock::new(),
             timeline: OnceLock::new(),
@@ -352,7 +397,10 @@ impl Linter {
             }
         }
         findings.sort_by(|a, b| order(a).cmp(&order(b)));
-        identify(&mut findings, |finding| cx.words_at(&finding.primary));
+        identify(&mut findings, |finding| match finding.primary.file == file.name {
+            true => cx.words_at(&finding.primary),
+            false => builds::words_at(&self.project, &finding.primary),
+        });
         let context = cx.context_error();
         let mut unseen = Vec::new();
         if let Some(error) = context.as_ref().filter(|_| settings.needs("context")) {

@@ -6,7 +6,7 @@
 mod discover;
 mod write;
 
-pub use discover::{dockerfiles_below, is_dockerfile_name, is_ignore_file_name};
+pub use discover::{dockerfiles_below, files_below, is_dockerfile_name, is_ignore_file_name};
 pub use write::write_whole;
 
 use std::fmt;

@@ -54,7 +54,10 @@ fn has_expression(value: &Value) -> bool {
 }
 
 fn strings(value: &Value) -> Vec<String> {
-    value.as_array().map(|list| list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()).unwrap_or_default()
+    value
+        .as_array()
+        .map(|list| list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect())
+        .unwrap_or_default()
 }
 
 fn kinds(caches: &[Cache]) -> Vec<String> {
@@ -109,10 +112,12 @@ fn compare(record: &Value, totals: &mut Comparison) {
             totals.same(&place, "build arguments", names, wanted_names);
             for (field, got) in [("cache_from", &call.cache_from), ("cache_to", &call.cache_to)] {
                 let list = wanted[field].as_array().unwrap();
-                let wanted_kinds: Vec<String> = list.iter().map(|c| c["type"].as_str().unwrap().to_owned()).collect();
+                let wanted_kinds: Vec<String> =
+                    list.iter().map(|c| c["type"].as_str().unwrap().to_owned()).collect();
                 totals.same(&place, field, kinds(got), wanted_kinds);
                 for (got, wanted) in got.iter().zip(list) {
-                    let default = got.kind() == Some("gha") && got.field("scope").unwrap_or(DEFAULT_SCOPE) == DEFAULT_SCOPE;
+                    let default = got.kind() == Some("gha")
+                        && got.field("scope").unwrap_or(DEFAULT_SCOPE) == DEFAULT_SCOPE;
                     totals.same(&place, "default scope", default, wanted["scope_default"] == true);
                     totals.same(&place, "mode", got.field("mode"), wanted["mode"].as_str());
                 }

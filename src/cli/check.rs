@@ -1,5 +1,6 @@
 //! `layerlint check`: finds Dockerfiles, lints them in parallel, reports in one order.
 
+use super::builds::BuildFiles;
 use super::configuration::{ConfigArgs, today};
 use super::{CliError, Console, Exit, build, rules};
 use crate::baseline::{self, Baseline};
@@ -215,16 +216,25 @@ struct Outcome {
 }
 
 pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> {
-    let linter = Linter::default();
     if let Some(context) = &args.context {
         build::check_context(context)?;
     }
-    let (targets, mut problems) = targets(args)?;
+    let (mut targets, build_files, mut problems) = targets(args)?;
+    let linter = Linter::new(build_files.read());
+    // Dockerfiles that a named build file builds are looked at for its sake.
+    let lent = build_files
+        .dockerfiles(linter.project(), &targets.iter().map(|t| t.path.clone()).collect::<Vec<_>>());
+    targets.extend(lent.iter().map(|path| Target {
+        path: path.clone(),
+        found: false,
+        limit: PathBuf::from("."),
+        file: None,
+    }));
     // A hook that names what is left out has not failed to find anything.
-    let named = targets.iter().any(|target| !target.found);
+    let named = targets.iter().any(|target| !target.found) || build_files.is_named();
     let targets = with_terms(targets, args)?;
-    let files = targets.len();
-    let paths = targets.iter().map(|(target, _)| shown(&target.path)).collect();
+    let files = targets.iter().filter(|(target, _)| !lent.contains(&target.path)).count();
+    let mut paths: Vec<String> = targets.iter().map(|(target, _)| shown(&target.path)).collect();
     let outcomes = in_parallel(targets, |(target, terms)| lint(target, terms, args, &linter));
     let sources = Sources::default();
     let mut findings = Vec::new();
@@ -232,7 +242,11 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
     let mut failing = false;
     let mut known = Known::default();
     let mut looked_at = Vec::new();
-    for mut outcome in outcomes {
+    let (in_builds, build_names) = in_build_files(&linter, &build_files, args)?;
+    let files = files + build_names.len();
+    paths.extend(build_names);
+    let outcomes = outcomes.into_iter().map(|outcome| for_its_builds(outcome, &lent, &build_files));
+    for mut outcome in outcomes.chain(in_builds) {
         let refused = !outcome.problems.is_empty();
         // Dockerfiles that are built in one context share what is wrong with it.
         for problem in outcome.problems {
@@ -326,8 +340,9 @@ fn terms(
 }
 
 /// The Dockerfiles that the paths stand for, sorted by name, each once, and the paths that cannot be read.
-fn targets(args: &Args) -> Result<(Vec<Target>, Vec<Problem>), CliError> {
+fn targets(args: &Args) -> Result<(Vec<Target>, BuildFiles, Vec<Problem>), CliError> {
     let mut targets = Vec::new();
+    let mut build_files = BuildFiles::default();
     let mut problems = Vec::new();
     let unreadable = |error: &ReadError| Problem::unreadable(shown(&error.path), error);
     for path in &args.paths {
@@ -345,7 +360,7 @@ fn targets(args: &Args) -> Result<(Vec<Target>, Vec<Problem>), CliError> {
                 problems.push(unreadable(&ReadError { path: path.clone(), source }));
             }
             Ok(meta) if meta.is_dir() => {
-                let (found, errors) = dockerfiles_below(path);
+                let (found, errors) = build_files.search(path);
                 problems.extend(errors.iter().map(unreadable));
                 targets.extend(found.into_iter().map(|found| Target {
                     path: found,
@@ -357,14 +372,18 @@ fn targets(args: &Args) -> Result<(Vec<Target>, Vec<Problem>), CliError> {
             Ok(_) if path.file_name().is_some_and(is_ignore_file_name) => {
                 targets.extend(users_of(path, Path::new(".")).into_iter().map(here));
             }
-            Ok(_) => targets.push(here(path.clone())),
+            Ok(_) if build_files.name(path) => {}
+            Ok(_) => {
+                build_files.look_around(folder_of(path));
+                targets.push(here(path.clone()));
+            }
             Err(source) => problems.push(unreadable(&ReadError { path: path.clone(), source })),
         }
     }
     let mut seen = HashSet::new();
     targets.retain(|target| seen.insert(shown(&target.path)));
     targets.sort_by_cached_key(|target| shown(&target.path));
-    Ok((targets, problems))
+    Ok((targets, build_files, problems))
 }
 
 /// The Dockerfiles that an ignore file counts for: `NAME` beside `NAME.dockerignore`; those in the folder of
@@ -431,7 +450,7 @@ fn lint(mut target: Target, terms: Terms, args: &Args, linter: &Linter) -> Outco
     let document = syntax::parse(&file.bytes);
     let mut outcome = Outcome::default();
     if document.errors.is_empty() {
-        let (invocation, guessed) = invocation(target, &terms, args, &document);
+        let (invocation, guessed) = invocation(target, &terms, args, linter, &document);
         let guess = guessed.then(|| guess(&file, &document, &invocation.context)).flatten();
         let linted = linter.check(&terms.settings, &file, &document, &invocation);
         outcome.findings = linted.findings;
@@ -455,7 +474,13 @@ fn lint(mut target: Target, terms: Terms, args: &Args, linter: &Linter) -> Outco
 
 /// How a Dockerfile is built, as the command line or its configuration says, or as its sources suggest; and whether
 /// its context is such a guess.
-fn invocation(target: Target, terms: &Terms, args: &Args, document: &Document) -> (Invocation, bool) {
+fn invocation(
+    target: Target,
+    terms: &Terms,
+    args: &Args,
+    linter: &Linter,
+    document: &Document,
+) -> (Invocation, bool) {
     let mut invocation = Invocation::default();
     let mut said = args.context.clone();
     if let Some(build) = terms.config.as_ref().and_then(|config| config.build(&target.path)) {
@@ -465,10 +490,88 @@ fn invocation(target: Target, terms: &Terms, args: &Args, document: &Document) -
         invocation.platforms = build.platforms.clone();
         invocation.contexts = build.contexts.clone();
     }
+    if let Some((context, named)) = said_by_builds(linter, &target.path, document) {
+        said = said.or(Some(context));
+        if invocation.contexts.is_empty() {
+            invocation.contexts = named;
+        }
+    }
     let guessed = said.is_none();
     invocation.context = said.unwrap_or_else(|| context_of(&target.path, document, &target.limit));
     invocation.dockerfile = Some(target.path);
     (invocation, guessed)
+}
+
+/// The context and the named contexts that the files which build a Dockerfile say: the first directory that has what
+/// it copies, bake files before compose files before workflows.
+fn said_by_builds(
+    linter: &Linter,
+    path: &Path,
+    document: &Document,
+) -> Option<(PathBuf, Vec<(String, String)>)> {
+    let project = linter.project();
+    let mut calls = project.calls_of(path);
+    let kind = |file: usize| project.files.get(file).map(|f| f.kind);
+    calls.sort_by_key(|call| call.via.map_or(kind(call.file), |(file, _)| kind(file)));
+    let folders: Vec<PathBuf> =
+        calls.iter().filter_map(|call| project.context_of(call)).filter(|folder| folder.is_dir()).collect();
+    let exists = |dir: &Path, path: &str| dir.join(path).symlink_metadata().is_ok();
+    let folder = choose_context(document, &folders, exists)?.clone();
+    let mut named: Vec<(String, String)> = Vec::new();
+    for (name, value) in calls.iter().flat_map(|call| &call.contexts) {
+        if !named.iter().any(|(n, _)| n == name) {
+            named.push((name.clone(), value.written().to_owned()));
+        }
+    }
+    Some((folder, named))
+}
+
+/// What the rules about build files find, and the names of the files that they look at.
+fn in_build_files(
+    linter: &Linter,
+    build_files: &BuildFiles,
+    args: &Args,
+) -> Result<(Vec<Outcome>, Vec<String>), CliError> {
+    let mut all = linter.check_builds();
+    let target = |path: &Path| Target {
+        path: path.to_path_buf(),
+        found: !build_files.names(&shown(path)),
+        limit: PathBuf::from("."),
+        file: None,
+    };
+    let asked = build_files.asked(linter.project()).into_iter().map(target).collect();
+    let mut outcomes = Vec::new();
+    let asked = with_terms(asked, args)?;
+    let names = asked.iter().map(|(target, _)| shown(&target.path)).collect();
+    for (target, terms) in asked {
+        let name = shown(&target.path);
+        let (mut findings, rest): (Vec<Finding>, Vec<Finding>) =
+            all.into_iter().partition(|finding| finding.primary.file == name);
+        all = rest;
+        findings.retain(|finding| terms.settings.runs(finding.rule));
+        for finding in &mut findings {
+            if let Some(severity) = terms.settings.severities.get(finding.rule) {
+                finding.severity = *severity;
+            }
+        }
+        let file = linter.project().files.iter().find(|file| file.source.name == name);
+        let file = file.map(|file| file.source.clone());
+        outcomes.push(Outcome { file, findings, terms: Some(terms), ..Outcome::default() });
+    }
+    Ok((outcomes, names))
+}
+
+/// Of a Dockerfile that is only looked at because a named build file builds it, what touches that file.
+fn for_its_builds(mut outcome: Outcome, lent: &[PathBuf], build_files: &BuildFiles) -> Outcome {
+    let Some(file) = outcome.file.as_ref().filter(|file| lent.contains(&file.path)) else { return outcome };
+    let touches = |finding: &Finding| {
+        let labels = std::iter::once(&finding.primary).chain(&finding.related);
+        labels.into_iter().any(|label| label.file != file.name && build_files.names(&label.file))
+    };
+    outcome.findings.retain(touches);
+    outcome.problems.clear();
+    outcome.unseen.clear();
+    outcome
 }
 
 /// Applies `work` to every item on all processors; results come back in the order of the items.

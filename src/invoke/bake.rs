@@ -57,7 +57,8 @@ impl Bake {
         environment: &dyn Fn(&str) -> Option<Value>,
     ) -> Result<(), (Span, String)> {
         let json = source.name.ends_with(".json");
-        let (blocks, attributes) = if json { json_blocks(&source.bytes)? } else { hcl::parse(&source.bytes)? };
+        let (blocks, attributes) =
+            if json { json_blocks(&source.bytes)? } else { hcl::parse(&source.bytes)? };
         for block in blocks.iter().filter(|b| b.kind == "variable") {
             let Some(name) = block.labels.first() else { continue };
             let default = block.attributes.iter().find(|a| a.name == "default");
@@ -139,14 +140,17 @@ impl Bake {
                 }
                 rows = rows
                     .iter()
-                    .flat_map(|row| values.iter().map(|v| [row.as_slice(), &[(axis.clone(), v.clone())]].concat()))
+                    .flat_map(|row| {
+                        values.iter().map(|v| [row.as_slice(), &[(axis.clone(), v.clone())]].concat())
+                    })
                     .collect();
             }
         }
         let mut members = Vec::new();
         for (number, row) in rows.into_iter().enumerate() {
             let mut each = Target { row, ..target.clone() };
-            let naming = each.attributes.iter().find(|a| a.name == "name").map(|a| self.value(&each, &a.value));
+            let naming =
+                each.attributes.iter().find(|a| a.name == "name").map(|a| self.value(&each, &a.value));
             each.name = match naming.as_ref().and_then(Val::known) {
                 Some(known) => known.to_owned(),
                 None => format!("{name}-{number}"),
@@ -168,11 +172,14 @@ impl Bake {
     pub(super) fn all(&self) -> Vec<String> {
         let grouped = |name: &str| {
             self.groups.iter().any(|(group, members)| {
-                members.iter().any(|m| m == name) && !self.targets.iter().any(|t| t.family == *group && t.family != t.name)
+                members.iter().any(|m| m == name)
+                    && !self.targets.iter().any(|t| t.family == *group && t.family != t.name)
             })
         };
         let wanted = |t: &&Target| {
-            let base = self.inherited.contains(&t.name) || self.inherited.contains(&t.family) || t.name.starts_with('_');
+            let base = self.inherited.contains(&t.name)
+                || self.inherited.contains(&t.family)
+                || t.name.starts_with('_');
             !base || grouped(&t.name)
         };
         self.targets.iter().filter(wanted).map(|t| t.name.clone()).collect()
@@ -206,7 +213,13 @@ impl Bake {
         let target = self.targets.iter().find(|t| t.name == name)?;
         let mut values = HashMap::new();
         self.collect(target, &mut values, &mut Vec::new());
-        Some(Resolved { name: target.name.clone(), file: target.file, span: target.span, head: target.head, values })
+        Some(Resolved {
+            name: target.name.clone(),
+            file: target.file,
+            span: target.span,
+            head: target.head,
+            values,
+        })
     }
 
     fn collect(&self, target: &Target, values: &mut HashMap<String, Val>, above: &mut Vec<String>) {
@@ -230,7 +243,11 @@ impl Bake {
             let value = self.value(target, &attribute.value);
             match (attribute.name.as_str(), values.get_mut(&attribute.name), value) {
                 // Maps are merged, all else is replaced.
-                ("args" | "contexts" | "labels", Some(Val { kind: ValKind::Map(known), .. }), Val { kind: ValKind::Map(more), .. }) => {
+                (
+                    "args" | "contexts" | "labels",
+                    Some(Val { kind: ValKind::Map(known), .. }),
+                    Val { kind: ValKind::Map(more), .. },
+                ) => {
                     for (key, value) in more {
                         known.retain(|(k, _)| *k != key);
                         known.push((key, value));
@@ -251,9 +268,9 @@ fn json_blocks(bytes: &[u8]) -> Result<(Vec<Block>, Vec<Attribute>), (Span, Stri
     let mut blocks = Vec::new();
     let mut attributes = Vec::new();
     let Some(root) = documents.first() else { return Ok((blocks, attributes)) };
-    for (kind, key, held) in root.entries() {
+    for (kind, _, held) in root.entries() {
         if !matches!(kind, "variable" | "group" | "target" | "function") {
-            attributes.push(Attribute { name: kind.to_owned(), span: key.span, value: Expr::Json(held.clone()) });
+            attributes.push(Attribute { name: kind.to_owned(), value: Expr::Json(held.clone()) });
             continue;
         }
         for (label, name, body) in held.entries() {
@@ -263,9 +280,8 @@ fn json_blocks(bytes: &[u8]) -> Result<(Vec<Block>, Vec<Attribute>), (Span, Stri
                 _ => vec![body],
             };
             for body in bodies {
-                let attribute = |(n, k, v): (&str, &Arc<Node>, &Arc<Node>)| Attribute {
+                let attribute = |(n, _, v): (&str, &Arc<Node>, &Arc<Node>)| Attribute {
                     name: n.to_owned(),
-                    span: k.span.to(v.span),
                     value: Expr::Json(v.clone()),
                 };
                 blocks.push(Block {
@@ -300,10 +316,8 @@ fn texts(val: &Val) -> Vec<Text> {
 fn entries(val: &Val) -> Vec<Text> {
     let one = |val: &Val| match &val.kind {
         ValKind::Map(map) => {
-            let fields: Vec<String> = map
-                .iter()
-                .filter_map(|(k, v)| Some(format!("{k}={}", text(v)?.written())))
-                .collect();
+            let fields: Vec<String> =
+                map.iter().filter_map(|(k, v)| Some(format!("{k}={}", text(v)?.written()))).collect();
             let joined = fields.join(",");
             let value = if is_expression(&joined) { Value::Unknown(joined) } else { Value::Known(joined) };
             Some(Text { value, span: val.span })
@@ -322,7 +336,8 @@ impl Resolved {
         let mut call = Call::new(Starter::Bake(self.name.clone()), self.file, self.span, self.head);
         let get = |name: &str| self.values.get(name);
         let context = get("context").and_then(text).unwrap_or_else(|| Text::new(".", self.head));
-        let dockerfile = get("dockerfile").and_then(text).unwrap_or_else(|| Text::new("Dockerfile", self.head));
+        let dockerfile =
+            get("dockerfile").and_then(text).unwrap_or_else(|| Text::new("Dockerfile", self.head));
         set_place(&mut call, &context, &dockerfile, folder);
         if get("dockerfile-inline").is_some() {
             call.dockerfile = None;
@@ -332,9 +347,11 @@ impl Resolved {
             call.args = args.iter().map(|(name, value)| (name.clone(), text(value))).collect();
         }
         if let Some(Val { kind: ValKind::Map(contexts), .. }) = get("contexts") {
-            call.contexts = contexts.iter().filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect();
+            call.contexts =
+                contexts.iter().filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect();
         }
-        let caches = |name: &str| get(name).map(entries).unwrap_or_default().into_iter().map(Cache::new).collect();
+        let caches =
+            |name: &str| get(name).map(entries).unwrap_or_default().into_iter().map(Cache::new).collect();
         call.cache_from = caches("cache-from");
         call.cache_to = caches("cache-to");
         call.platforms = get("platforms").map(texts).unwrap_or_default();
@@ -357,7 +374,9 @@ fn set_place(call: &mut Call, context: &Text, dockerfile: &Text, folder: Option<
     } else {
         match (&folder, written.starts_with('/')) {
             (_, true) => Some(Source::Directory(context.clone())),
-            (Some(folder), _) => Some(Source::Directory(context.map(|c| join(folder, c.trim_start_matches("cwd://"))))),
+            (Some(folder), _) => {
+                Some(Source::Directory(context.map(|c| join(folder, c.trim_start_matches("cwd://")))))
+            }
             (None, _) => None,
         }
     };
@@ -456,7 +475,9 @@ pub(super) fn calls(bake: &Bake, order: &BakeOrder) -> Vec<Call> {
     let mut unknown = false;
     for target in &order.targets {
         match target.known() {
-            Some(known) => names.extend(known.split([',', '\n', ' ']).map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned)),
+            Some(known) => names.extend(
+                known.split([',', '\n', ' ']).map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned),
+            ),
             None => unknown = true,
         }
     }

@@ -97,7 +97,8 @@ impl Cache {
         let mut whole_expression = matches!(text.value, Value::Unknown(_)) && written.starts_with("${{");
         if whole_expression && written.find("}}").is_none_or(|end| end + 2 == written.len()) {
             // `${{ condition && 'type=gha' || '' }}`: if there is a cache at all, it is this one.
-            let literals: Vec<&str> = written.split('\'').skip(1).step_by(2).filter(|l| l.contains("type=")).collect();
+            let literals: Vec<&str> =
+                written.split('\'').skip(1).step_by(2).filter(|l| l.contains("type=")).collect();
             if let [literal] = literals.as_slice() {
                 let literal = (*literal).to_owned();
                 (written, whole_expression) = (literal, false);
@@ -109,7 +110,10 @@ impl Cache {
             for field in split_fields(&written) {
                 match field.split_once('=') {
                     Some((key, value)) => {
-                        fields.push((key.trim().to_ascii_lowercase(), value.trim().trim_matches('"').to_owned()));
+                        fields.push((
+                            key.trim().to_ascii_lowercase(),
+                            value.trim().trim_matches('"').to_owned(),
+                        ));
                     }
                     None if fields.is_empty() && !field.is_empty() => {
                         fields.push(("type".to_owned(), "registry".to_owned()));
@@ -437,7 +441,7 @@ pub(super) fn join(folder: &str, path: &str) -> String {
 }
 
 /// A path without `.` and `..`, absolute, so that two of them can be compared.
-pub(super) fn identity(path: &Path) -> PathBuf {
+pub fn identity(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let mut clean = PathBuf::new();
     for part in absolute.components() {
@@ -516,7 +520,8 @@ mod tests {
         assert_eq!(read("type=gha").destination().as_deref(), Some("gha buildkit"));
         assert_eq!(read("type=inline").keeps_all_stages(), Some(false));
         assert_eq!(read("type=registry,ref=a,mode=${X}").keeps_all_stages(), None);
-        let unknown = Cache::new(Text { value: Value::Unknown("${{ inputs.cache }}".into()), span: Span::default() });
+        let unknown =
+            Cache::new(Text { value: Value::Unknown("${{ inputs.cache }}".into()), span: Span::default() });
         assert_eq!((unknown.kind(), unknown.destination()), (None, None));
         let perhaps = "${{ github.ref == 'refs/heads/main' && 'type=gha,mode=max' || '' }}";
         let perhaps = Cache::new(Text { value: Value::Unknown(perhaps.into()), span: Span::default() });

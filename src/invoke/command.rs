@@ -47,23 +47,114 @@ pub(super) struct ComposeOrder {
 
 /// Options with a value of `docker build`, of `docker buildx build`, and of those that imitate them.
 const VALUED: &[&str] = &[
-    "--add-host", "--allow", "--annotation", "--attest", "--authfile", "--builder", "--build-arg", "--build-context",
-    "--cache-from", "--cache-to", "--call", "--cert-dir", "--cgroup-parent", "--cgroupns", "--cidfile", "--context",
-    "--cpu-period", "--cpu-quota", "--cpu-shares", "--cpuset-cpus", "--cpuset-mems", "--creds", "--device",
-    "--disable-content-trust", "--env", "--file", "--format", "--iidfile", "--ignorefile", "--invoke", "--isolation",
-    "--jobs", "--label", "--layer-label", "--logfile", "--manifest", "--memory", "--memory-swap", "--metadata-file",
-    "--network", "--no-cache-filter", "--os", "--arch", "--output", "--platform", "--policy", "--print", "--progress",
-    "--project", "--provenance", "--retry", "--root", "--runtime", "--sbom", "--secret", "--security-opt",
-    "--server-config", "--shm-size", "--ssh", "--stdin", "--tag", "--target", "--timestamp", "--source-date-epoch",
-    "--token", "--ulimit", "--variant", "--volume", "-c", "-f", "-m", "-o", "-t", "-v",
+    "--add-host",
+    "--allow",
+    "--annotation",
+    "--attest",
+    "--authfile",
+    "--builder",
+    "--build-arg",
+    "--build-context",
+    "--cache-from",
+    "--cache-to",
+    "--call",
+    "--cert-dir",
+    "--cgroup-parent",
+    "--cgroupns",
+    "--cidfile",
+    "--context",
+    "--cpu-period",
+    "--cpu-quota",
+    "--cpu-shares",
+    "--cpuset-cpus",
+    "--cpuset-mems",
+    "--creds",
+    "--device",
+    "--disable-content-trust",
+    "--env",
+    "--file",
+    "--format",
+    "--iidfile",
+    "--ignorefile",
+    "--invoke",
+    "--isolation",
+    "--jobs",
+    "--label",
+    "--layer-label",
+    "--logfile",
+    "--manifest",
+    "--memory",
+    "--memory-swap",
+    "--metadata-file",
+    "--network",
+    "--no-cache-filter",
+    "--os",
+    "--arch",
+    "--output",
+    "--platform",
+    "--policy",
+    "--print",
+    "--progress",
+    "--project",
+    "--provenance",
+    "--retry",
+    "--root",
+    "--runtime",
+    "--sbom",
+    "--secret",
+    "--security-opt",
+    "--server-config",
+    "--shm-size",
+    "--ssh",
+    "--stdin",
+    "--tag",
+    "--target",
+    "--timestamp",
+    "--source-date-epoch",
+    "--token",
+    "--ulimit",
+    "--variant",
+    "--volume",
+    "-c",
+    "-f",
+    "-m",
+    "-o",
+    "-t",
+    "-v",
 ];
 
 /// Options with a value in front of the subcommand.
 const GLOBAL: &[&str] = &[
-    "--config", "-c", "--context", "-H", "--host", "-l", "--log-level", "--tlscacert", "--tlscert", "--tlskey",
-    "--builder", "-f", "--file", "-p", "--project-name", "--profile", "--env-file", "--project-directory", "--ansi",
-    "--progress", "--parallel", "--log-driver", "--root", "--storage-driver", "--connection", "--url", "--namespace",
-    "-n", "--address", "-a",
+    "--config",
+    "-c",
+    "--context",
+    "-H",
+    "--host",
+    "-l",
+    "--log-level",
+    "--tlscacert",
+    "--tlscert",
+    "--tlskey",
+    "--builder",
+    "-f",
+    "--file",
+    "-p",
+    "--project-name",
+    "--profile",
+    "--env-file",
+    "--project-directory",
+    "--ansi",
+    "--progress",
+    "--parallel",
+    "--log-driver",
+    "--root",
+    "--storage-driver",
+    "--connection",
+    "--url",
+    "--namespace",
+    "-n",
+    "--address",
+    "-a",
 ];
 
 /// A word with what it stands for.
@@ -82,7 +173,11 @@ fn words(deeds: &Deeds, arguments: &[ShellWord]) -> Vec<Word> {
         match value {
             Value::Known(text) if word.expands && !word.quoted => {
                 // The shell splits what a variable holds.
-                let parts = text.split_whitespace().map(|p| Word { value: Value::Known(p.to_owned()), span: word.span, many: false });
+                let parts = text.split_whitespace().map(|p| Word {
+                    value: Value::Known(p.to_owned()),
+                    span: word.span,
+                    many: false,
+                });
                 out.extend(parts);
             }
             value => {
@@ -100,7 +195,18 @@ fn words(deeds: &Deeds, arguments: &[ShellWord]) -> Vec<Word> {
 pub(super) fn read(deeds: &Deeds) -> Option<Order> {
     let (program, arguments) = deeds.command.program()?;
     let program = program.trim_end_matches(".exe");
-    let known = ["docker", "podman", "buildah", "nerdctl", "depot", "docker-buildx", "docker-compose", "podman-compose", "executor", "img"];
+    let known = [
+        "docker",
+        "podman",
+        "buildah",
+        "nerdctl",
+        "depot",
+        "docker-buildx",
+        "docker-compose",
+        "podman-compose",
+        "executor",
+        "img",
+    ];
     if !known.contains(&program) {
         return None;
     }
@@ -130,18 +236,23 @@ pub(super) fn read(deeds: &Deeds) -> Option<Order> {
             {
                 return Some(Order::Build(Box::new(build(deeds, rest, &shown, head))));
             }
-            ("docker" | "depot" | "docker-buildx", "bake" | "f") if shown.contains("buildx") || program == "depot" => {
+            ("docker" | "depot" | "docker-buildx", "bake" | "f")
+                if shown.contains("buildx") || program == "depot" =>
+            {
                 return Some(Order::Bake(bake(deeds, rest, files, head)));
             }
             ("docker" | "docker-buildx", "create") if shown.contains("buildx") => {
-                let text = |w: &Word| match &w.value { Value::Known(t) | Value::Unknown(t) => t.clone() };
+                let text = |w: &Word| match &w.value {
+                    Value::Known(t) | Value::Unknown(t) => t.clone(),
+                };
                 let texts: Vec<String> = rest.iter().map(text).collect();
-                let lasting = texts.windows(2).any(|w| w[0] == "--driver" && matches!(w[1].as_str(), "remote" | "kubernetes" | "cloud"))
-                    || texts.iter().any(|t| {
-                        ["--driver=remote", "--driver=kubernetes", "--driver=cloud"].contains(&t.as_str())
-                            || t.starts_with("tcp://")
-                            || t.starts_with("ssh://")
-                    });
+                let lasting = texts.windows(2).any(|w| {
+                    w[0] == "--driver" && matches!(w[1].as_str(), "remote" | "kubernetes" | "cloud")
+                }) || texts.iter().any(|t| {
+                    ["--driver=remote", "--driver=kubernetes", "--driver=cloud"].contains(&t.as_str())
+                        || t.starts_with("tcp://")
+                        || t.starts_with("ssh://")
+                });
                 return Some(Order::Builder { lasting, span: deeds.command.span });
             }
             ("docker" | "podman" | "nerdctl", "buildx" | "image" | "builder" | "compose") => {}
@@ -154,7 +265,11 @@ pub(super) fn read(deeds: &Deeds) -> Option<Order> {
 }
 
 /// The next word that is no option; `-f` in front of a compose subcommand is collected.
-fn subcommand<'w>(words: &'w [Word], files: &mut Vec<Text>, builder: &mut bool) -> Option<(&'w Word, &'w [Word])> {
+fn subcommand<'w>(
+    words: &'w [Word],
+    files: &mut Vec<Text>,
+    builder: &mut bool,
+) -> Option<(&'w Word, &'w [Word])> {
     let mut at = 0;
     while let Some(word) = words.get(at) {
         let Value::Known(text) = &word.value else { return None };
@@ -184,7 +299,11 @@ fn subcommand<'w>(words: &'w [Word], files: &mut Vec<Text>, builder: &mut bool) 
 }
 
 /// An option as it is met: its name and its value.
-fn options(words: &[Word], valued: &[&str], mut option: impl FnMut(&str, Option<Text>, Span)) -> (Vec<Text>, bool) {
+fn options(
+    words: &[Word],
+    valued: &[&str],
+    mut option: impl FnMut(&str, Option<Text>, Span),
+) -> (Vec<Text>, bool) {
     let mut operands = Vec::new();
     let mut open = false;
     let mut at = 0;
@@ -215,8 +334,14 @@ fn options(words: &[Word], valued: &[&str], mut option: impl FnMut(&str, Option<
             let value = words.get(at).map(|w| Text { value: w.value.clone(), span: word.span.to(w.span) });
             at += 1;
             option(text, value, word.span);
-        } else if let Some(short) = text.get(..2).filter(|s| text.len() > 2 && !text.starts_with("--") && valued.contains(s)) {
-            option(short, Some(as_value(text.get(2..).unwrap_or_default().trim_start_matches('='))), word.span);
+        } else if let Some(short) =
+            text.get(..2).filter(|s| text.len() > 2 && !text.starts_with("--") && valued.contains(s))
+        {
+            option(
+                short,
+                Some(as_value(text.get(2..).unwrap_or_default().trim_start_matches('='))),
+                word.span,
+            );
         } else {
             option(text, None, word.span);
         }
@@ -263,7 +388,12 @@ fn build(deeds: &Deeds, rest: &[Word], shown: &str, head: Span) -> Call {
 }
 
 /// The context and the Dockerfile of a command in a directory.
-fn place(context: Option<Text>, file: Option<Text>, folder: Option<&str>, open: bool) -> (Option<Source>, Option<Text>) {
+fn place(
+    context: Option<Text>,
+    file: Option<Text>,
+    folder: Option<&str>,
+    open: bool,
+) -> (Option<Source>, Option<Text>) {
     let Some(context) = context else { return (None, file.and_then(|f| inside(folder, &f))) };
     if open && context.known().is_none() {
         return (None, None);
@@ -318,13 +448,21 @@ pub(super) fn argument(text: &Text) -> (String, Option<Text>) {
 
 pub(super) fn pair(text: &Text) -> Option<(String, Text)> {
     let (name, _) = text.written().split_once('=')?;
-    Some((name.trim().to_owned(), text.map(|t| t.split_once('=').map(|(_, v)| v.to_owned()).unwrap_or_default())))
+    Some((
+        name.trim().to_owned(),
+        text.map(|t| t.split_once('=').map(|(_, v)| v.to_owned()).unwrap_or_default()),
+    ))
 }
 
 /// The parts of a list with commas.
 pub(super) fn list(text: &Text) -> Vec<Text> {
     match text.known() {
-        Some(known) => known.split([',', '\n']).map(str::trim).filter(|p| !p.is_empty()).map(|p| Text::new(p, text.span)).collect(),
+        Some(known) => known
+            .split([',', '\n'])
+            .map(str::trim)
+            .filter(|p| !p.is_empty())
+            .map(|p| Text::new(p, text.span))
+            .collect(),
         None => vec![text.clone()],
     }
 }
@@ -333,7 +471,17 @@ fn kaniko(deeds: &Deeds, all: &[Word]) -> Call {
     let span = deeds.command.span;
     let head = deeds.command.words.first().map_or(span, |w| w.span);
     let mut call = Call::new(Starter::Command("kaniko executor".to_owned()), deeds.file, span, head);
-    let valued = ["--context", "-c", "--dockerfile", "-f", "--target", "--build-arg", "--destination", "-d", "--context-sub-path"];
+    let valued = [
+        "--context",
+        "-c",
+        "--dockerfile",
+        "-f",
+        "--target",
+        "--build-arg",
+        "--destination",
+        "-d",
+        "--context-sub-path",
+    ];
     let (mut context, mut file) = (None, None);
     let (_, open) = options(all, &valued, |name, value, _| match (name, value) {
         ("--context" | "-c", value) => context = value,
@@ -363,7 +511,21 @@ fn bake(deeds: &Deeds, rest: &[Word], files: Vec<Text>, head: Span) -> BakeOrder
         head,
         ..BakeOrder::default()
     };
-    let valued = ["-f", "--file", "--set", "--builder", "--metadata-file", "--progress", "--provenance", "--sbom", "--call", "--allow", "--var", "--project", "--token"];
+    let valued = [
+        "-f",
+        "--file",
+        "--set",
+        "--builder",
+        "--metadata-file",
+        "--progress",
+        "--provenance",
+        "--sbom",
+        "--call",
+        "--allow",
+        "--var",
+        "--project",
+        "--token",
+    ];
     let (targets, open) = options(rest, &valued, |name, value, _| match (name, value) {
         ("-f" | "--file", Some(value)) => order.files.push(value),
         ("--set", Some(value)) => order.sets.push(value),
@@ -387,7 +549,32 @@ fn compose(deeds: &Deeds, rest: &[Word], files: Vec<Text>, head: Span, verb: &st
         head,
         ..ComposeOrder::default()
     };
-    let valued = ["--build-arg", "-m", "--memory", "--ssh", "--builder", "-p", "--scale", "-t", "--timeout", "--env-file", "-e", "--env", "-v", "--volume", "--name", "-w", "--workdir", "-u", "--user", "--entrypoint", "--exit-code-from", "--attach", "--wait-timeout", "--pull"];
+    let valued = [
+        "--build-arg",
+        "-m",
+        "--memory",
+        "--ssh",
+        "--builder",
+        "-p",
+        "--scale",
+        "-t",
+        "--timeout",
+        "--env-file",
+        "-e",
+        "--env",
+        "-v",
+        "--volume",
+        "--name",
+        "-w",
+        "--workdir",
+        "-u",
+        "--user",
+        "--entrypoint",
+        "--exit-code-from",
+        "--attach",
+        "--wait-timeout",
+        "--pull",
+    ];
     let mut asked = verb == "build";
     let (operands, open) = options(rest, &valued, |name, value, _| match (name, value) {
         ("--build", _) => asked = true,

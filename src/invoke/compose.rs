@@ -189,7 +189,11 @@ fn pairs(node: Option<&Arc<Node>>, variables: &Variables) -> Vec<(String, Option
     let Some(node) = node else { return Vec::new() };
     match &node.kind {
         Kind::List(list) => list.iter().filter_map(|n| text(n, variables)).map(|t| argument(&t)).collect(),
-        _ => node.entries().into_iter().map(|(name, _, value)| (name.to_owned(), text(value, variables))).collect(),
+        _ => node
+            .entries()
+            .into_iter()
+            .map(|(name, _, value)| (name.to_owned(), text(value, variables)))
+            .collect(),
     }
 }
 

@@ -48,7 +48,8 @@ impl Names {
         for part in inner.split("||") {
             match self.operand(part.trim()) {
                 // What is empty, false or 0 lets the next one decide.
-                Some(Value::Known(text)) if matches!(text.as_str(), "" | "false" | "0") && inner.contains("||") => {}
+                Some(Value::Known(text))
+                    if matches!(text.as_str(), "" | "false" | "0") && inner.contains("||") => {}
                 Some(value @ Value::Known(_)) => return value,
                 Some(value) if !inner.contains("||") => return value,
                 _ => return unknown(),

@@ -8,8 +8,20 @@ use std::sync::Arc;
 
 /// Keys at the top of the file that are no jobs.
 const RESERVED: [&str; 14] = [
-    "default", "include", "stages", "variables", "workflow", "image", "services", "cache", "before_script",
-    "after_script", "pages:deploy", "spec", "types", "component",
+    "default",
+    "include",
+    "stages",
+    "variables",
+    "workflow",
+    "image",
+    "services",
+    "cache",
+    "before_script",
+    "after_script",
+    "pages:deploy",
+    "spec",
+    "types",
+    "component",
 ];
 /// Files that include each other, jobs that extend each other, references in references.
 const MAX_DEPTH: usize = 12;
@@ -60,7 +72,8 @@ fn include(reader: &mut Reader, file: usize, above: &mut Vec<usize>, out: &mut V
                 _ => vec![included.clone()],
             };
             for entry in entries {
-                let path = entry.text().map(str::to_owned).or_else(|| entry.get("local")?.text().map(str::to_owned));
+                let path =
+                    entry.text().map(str::to_owned).or_else(|| entry.get("local")?.text().map(str::to_owned));
                 let Some(path) = path.filter(|p| !p.contains("://")) else { continue };
                 if let Some(other) = reader.gitlab_at(file, path.trim_start_matches('/')) {
                     include(reader, other, above, out);
@@ -147,7 +160,9 @@ fn job(reader: &mut Reader, documents: &[Layer], name: &str, own: Layer) {
     let default = find(documents, "default");
     let setting = |key: &str| {
         get(&all, key)
-            .or_else(|| Some(Layer { file: default.as_ref()?.file, node: default.as_ref()?.node.get(key)?.clone() }))
+            .or_else(|| {
+                Some(Layer { file: default.as_ref()?.file, node: default.as_ref()?.node.get(key)?.clone() })
+            })
             .or_else(|| find(documents, key))
     };
     let mut script = Vec::new();

@@ -82,7 +82,10 @@ pub(super) fn read(reader: &mut Reader, file: usize, just: bool) {
             let Some(each) = rules.rules.get(step) else { continue };
             for line in &each.recipe {
                 let mut variables = variables.clone();
-                variables.push(("MAKE_TARGET".to_owned(), Value::Known(each.names.first().cloned().unwrap_or_default())));
+                variables.push((
+                    "MAKE_TARGET".to_owned(),
+                    Value::Known(each.names.first().cloned().unwrap_or_default()),
+                ));
                 let state = Surroundings { folder: Some(".".to_owned()), variables };
                 let (deeds, _) = script::commands(file, &source, line, &state);
                 // What prerequisites build is their own affair.
@@ -99,7 +102,8 @@ pub(super) fn read(reader: &mut Reader, file: usize, just: bool) {
 /// Whether a line may build an image.
 fn mentions_build(line: &[u8]) -> bool {
     let has = |word: &str| memchr_find(line, word.as_bytes());
-    ["docker", "podman", "buildah", "nerdctl", "DOCKER"].iter().any(|w| has(w)) && (has("build") || has("bake") || has("compose"))
+    ["docker", "podman", "buildah", "nerdctl", "DOCKER"].iter().any(|w| has(w))
+        && (has("build") || has("bake") || has("compose"))
 }
 
 pub(super) fn memchr_find(text: &[u8], word: &[u8]) -> bool {
@@ -107,7 +111,13 @@ pub(super) fn memchr_find(text: &[u8], word: &[u8]) -> bool {
 }
 
 /// A rule and those it needs, in the order in which they run.
-fn needed(rules: &Rules, by_name: &HashMap<&str, usize>, number: usize, above: &mut Vec<usize>, out: &mut Vec<usize>) {
+fn needed(
+    rules: &Rules,
+    by_name: &HashMap<&str, usize>,
+    number: usize,
+    above: &mut Vec<usize>,
+    out: &mut Vec<usize>,
+) {
     if above.len() >= MAX_DEPTH || above.contains(&number) || out.contains(&number) {
         return;
     }
@@ -190,7 +200,11 @@ fn makefile(source: &SourceFile) -> Rules {
         }
         let expanded = expand(&plain, &rules.variables, "");
         let Some((targets, rest)) = expanded.split_once(':') else { continue };
-        if targets.starts_with(char::is_whitespace) || ["include", "-include", "ifeq", "ifneq", "ifdef", "else", "endif"].iter().any(|w| targets.starts_with(w)) {
+        if targets.starts_with(char::is_whitespace)
+            || ["include", "-include", "ifeq", "ifneq", "ifdef", "else", "endif"]
+                .iter()
+                .any(|w| targets.starts_with(w))
+        {
             continue;
         }
         let rest = rest.trim_start_matches([':', '&']);
@@ -224,11 +238,13 @@ fn makefile(source: &SourceFile) -> Rules {
 
 /// `NAME := value`, `export NAME ?= value`.
 fn assignment(line: &str) -> Option<(String, String)> {
-    let line = line.strip_prefix("export ").or_else(|| line.strip_prefix("override ")).unwrap_or(line).trim_start();
+    let line =
+        line.strip_prefix("export ").or_else(|| line.strip_prefix("override ")).unwrap_or(line).trim_start();
     let at = line.find('=')?;
     let (name, value) = (line.get(..at)?, line.get(at + 1..)?);
     let name = name.trim_end_matches([':', '?', '+', '!']).trim();
-    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    let plain =
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
     plain.then(|| (name.to_owned(), value.trim().to_owned()))
 }
 
@@ -259,7 +275,13 @@ fn expand_once(text: &str, variables: &[(String, String)], target: &str) -> (Str
                 let close = if open == '(' { ')' } else { '}' };
                 let mut depth = 0_usize;
                 let found = tail.char_indices().skip(1).find_map(|(i, c)| {
-                    depth = if c == open { depth + 1 } else if c == close { depth - 1 } else { depth };
+                    depth = if c == open {
+                        depth + 1
+                    } else if c == close {
+                        depth - 1
+                    } else {
+                        depth
+                    };
                     (depth == 0).then_some(i + c.len_utf8())
                 });
                 found.unwrap_or(tail.len())
@@ -269,7 +291,8 @@ fn expand_once(text: &str, variables: &[(String, String)], target: &str) -> (Str
         };
         let reference = tail.get(..length).unwrap_or(tail);
         rest = tail.get(length..).unwrap_or_default();
-        let name = reference.trim_start_matches('$').trim_start_matches(['(', '{']).trim_end_matches([')', '}']);
+        let name =
+            reference.trim_start_matches('$').trim_start_matches(['(', '{']).trim_end_matches([')', '}']);
         let value = variables.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         match value {
             _ if reference == "$@" && !target.is_empty() => out.push_str(target),
@@ -307,7 +330,13 @@ fn recipe_line(text: &LogicalText, variables: &[(String, String)], target: &str)
                 let close = if *open == b'(' { b')' } else { b'}' };
                 let mut depth = 0_usize;
                 let end = tail.bytes().enumerate().skip(1).find_map(|(i, b)| {
-                    depth = if b == *open { depth + 1 } else if b == close { depth - 1 } else { depth };
+                    depth = if b == *open {
+                        depth + 1
+                    } else if b == close {
+                        depth - 1
+                    } else {
+                        depth
+                    };
                     (depth == 0).then_some(i + 1)
                 });
                 end.unwrap_or(tail.len())
@@ -323,7 +352,8 @@ fn recipe_line(text: &LogicalText, variables: &[(String, String)], target: &str)
             out.push(format!("$({command})").as_bytes(), place);
         } else if filled.contains('$') {
             // Make's own functions and variables that nobody sets: unknown to the shell as well.
-            let name: String = inner.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(40).collect();
+            let name: String =
+                inner.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(40).collect();
             let name = if name.is_empty() { "MAKE_AUTOMATIC".to_owned() } else { name };
             out.push(format!("${{{name}}}").as_bytes(), place);
         } else {
@@ -408,8 +438,12 @@ fn just_line(out: &mut LogicalText, line: &[u8], start: usize, script: bool, var
         match variables.iter().rev().find(|(n, v)| n == inner && !v.contains('$')) {
             Some((_, value)) => out.push(value.as_bytes(), start + open),
             None => {
-                let name: String = inner.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(40).collect();
-                out.push(format!("${{{}}}", if name.is_empty() { "JUST" } else { &name }).as_bytes(), start + open);
+                let name: String =
+                    inner.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(40).collect();
+                out.push(
+                    format!("${{{}}}", if name.is_empty() { "JUST" } else { &name }).as_bytes(),
+                    start + open,
+                );
             }
         }
         at = end;
@@ -447,7 +481,9 @@ mod tests {
 
     #[test]
     fn any_text_is_read() {
-        for text in ["\t", ":", "a:\n\t$(", "a:\n\t${{\\", "X=$(X)\na: $(X)\n\t$(X)\n", "define a\nb", "a: \\", "{{"] {
+        for text in
+            ["\t", ":", "a:\n\t$(", "a:\n\t${{\\", "X=$(X)\na: $(X)\n\t$(X)\n", "define a\nb", "a: \\", "{{"]
+        {
             let source = SourceFile::from_bytes("x", text);
             makefile(&source);
             justfile(&source);

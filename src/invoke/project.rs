@@ -11,7 +11,7 @@ use super::script::{self, Surroundings};
 use super::yaml::{self, Node};
 use super::{gitlab, make, workflow};
 use crate::source::{SourceFile, Span, shown};
-use crate::syntax::LogicalText;
+use crate::syntax::{self, Document, LogicalText};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub struct Project {
     /// Names of stages that other files (documentation, build tools, other CI systems) give as `--target`, in lower
     /// case.
     pub mentioned: BTreeSet<String>,
+    /// The Dockerfiles of builds that export a cache, parsed; by their paths, absolute and clean.
+    dockerfiles: HashMap<PathBuf, Document>,
 }
 
 /// What sort of file a path is by its name, if it may say how images are built.
@@ -43,7 +45,8 @@ pub fn kind_of(path: &Path) -> Option<FileKind> {
     let folder = path.parent();
     let parent = |n: usize| path.ancestors().nth(n).and_then(|p| p.file_name()).and_then(|p| p.to_str());
     let yaml = name.ends_with(".yml") || name.ends_with(".yaml");
-    if yaml && parent(1) == Some("workflows") && matches!(parent(2), Some(".github" | ".gitea" | ".forgejo")) {
+    if yaml && parent(1) == Some("workflows") && matches!(parent(2), Some(".github" | ".gitea" | ".forgejo"))
+    {
         return Some(FileKind::Workflow);
     }
     if matches!(name, "action.yml" | "action.yaml") {
@@ -53,7 +56,12 @@ pub fn kind_of(path: &Path) -> Option<FileKind> {
         return Some(FileKind::Gitlab);
     }
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    if (name.ends_with(".hcl") || name.ends_with(".json")) && (stem.contains("docker-bake") || stem == "bake" || stem.ends_with(".bake") || stem.starts_with("bake.")) {
+    if (name.ends_with(".hcl") || name.ends_with(".json"))
+        && (stem.contains("docker-bake")
+            || stem == "bake"
+            || stem.ends_with(".bake")
+            || stem.starts_with("bake."))
+    {
         return Some(FileKind::Bake);
     }
     if yaml {
@@ -78,13 +86,69 @@ pub fn kind_of(path: &Path) -> Option<FileKind> {
     }
 }
 
+/// What sort of file it is by its content, where the name does not tell.
+pub fn kind_inside(path: &Path) -> Option<FileKind> {
+    let name = path.file_name()?.to_str()?;
+    if may_mention(path) {
+        return None;
+    }
+    if name.ends_with(".hcl") {
+        return Some(FileKind::Bake);
+    }
+    if !name.ends_with(".yml") && !name.ends_with(".yaml") {
+        return None;
+    }
+    let documents = yaml::parse(&read_file(path)?.bytes).ok()?;
+    let root = documents.first()?;
+    let has = |key: &str| root.get(key).is_some_and(|n| n.is_map());
+    if has("services") {
+        Some(FileKind::Compose)
+    } else if has("jobs") && root.get("on").is_some() {
+        Some(FileKind::Workflow)
+    } else if root.entries().iter().any(|(_, _, job)| job.get("script").is_some()) {
+        Some(FileKind::Gitlab)
+    } else {
+        None
+    }
+}
+
 /// Whether a file may name stages to build, without being understood otherwise.
 pub fn may_mention(path: &Path) -> bool {
     let Some(name) = path.file_name().and_then(|n| n.to_str()) else { return false };
     let lower = name.to_ascii_lowercase();
-    let starts = ["jenkinsfile", "taskfile", "readme", "contributing", "azure-pipelines", "cloudbuild", "skaffold", "buildspec", "tiltfile", "earthfile", ".drone", ".travis", "bitbucket-pipelines", "appveyor", "tox.ini", "noxfile", "magefile", "rakefile", "tasks.py", "pyproject.toml", "package.json", "devcontainer.json", ".woodpecker", "dagger"];
+    let starts = [
+        "jenkinsfile",
+        "taskfile",
+        "readme",
+        "contributing",
+        "azure-pipelines",
+        "cloudbuild",
+        "skaffold",
+        "buildspec",
+        "tiltfile",
+        "earthfile",
+        ".drone",
+        ".travis",
+        "bitbucket-pipelines",
+        "appveyor",
+        "tox.ini",
+        "noxfile",
+        "magefile",
+        "rakefile",
+        "tasks.py",
+        "pyproject.toml",
+        "package.json",
+        "devcontainer.json",
+        ".woodpecker",
+        "dagger",
+    ];
     starts.iter().any(|s| lower.starts_with(s))
-        || path.components().any(|c| matches!(c.as_os_str().to_str(), Some(".circleci" | ".buildkite" | ".woodpecker" | ".azure-pipelines" | ".tekton")))
+        || path.components().any(|c| {
+            matches!(
+                c.as_os_str().to_str(),
+                Some(".circleci" | ".buildkite" | ".woodpecker" | ".azure-pipelines" | ".tekton")
+            )
+        })
 }
 
 impl Project {
@@ -92,8 +156,9 @@ impl Project {
     /// says nothing.
     pub fn read(paths: &[PathBuf]) -> Self {
         let mut reader = Reader::default();
+        let kind = |path: &PathBuf| kind_of(path).or_else(|| kind_inside(path));
         let mut own: Vec<(FileKind, PathBuf)> =
-            paths.iter().filter_map(|path| Some((kind_of(path)?, path.clone()))).collect();
+            paths.iter().filter_map(|path| Some((kind(path)?, path.clone()))).collect();
         own.sort();
         own.dedup();
         let mut opened: Vec<(FileKind, usize)> = Vec::new();
@@ -127,7 +192,7 @@ impl Project {
             if *kind == FileKind::Action && !reader.by_path.contains_key(&identity(path)) {
                 // They lie anywhere; what they build is said from the root of the repository.
                 let root = path.ancestors().find(|dir| dir.ends_with(".github")).and_then(Path::parent);
-                let root = root.map_or_else(|| root_of(path, *kind), |r| below_or_here(r));
+                let root = root.map_or_else(|| root_of(path, *kind), below_or_here);
                 if let Some(file) = reader.open(path, *kind, &root) {
                     workflow::read_action(&mut reader, file);
                 }
@@ -138,13 +203,30 @@ impl Project {
                 mentions(&source.bytes, &mut reader.project.mentioned);
             }
         }
-        reader.project
+        let mut project = reader.project;
+        let exporting = project.calls.iter().filter(|call| !call.cache_to.is_empty());
+        let paths: BTreeSet<PathBuf> =
+            exporting.filter_map(|call| Some(identity(&project.dockerfile_of(call)?))).collect();
+        for path in paths {
+            if let Some(source) = read_file(&path) {
+                project.dockerfiles.insert(path, syntax::parse(&source.bytes));
+            }
+        }
+        project
+    }
+
+    /// The Dockerfile of a build that exports a cache, parsed, if it can be read.
+    pub fn document_of(&self, call: &Call) -> Option<&Document> {
+        self.dockerfiles.get(&identity(&self.dockerfile_of(call)?))
     }
 
     /// The builds of a Dockerfile.
     pub fn calls_of(&self, dockerfile: &Path) -> Vec<&Call> {
         let wanted = identity(dockerfile);
-        self.calls.iter().filter(|call| self.dockerfile_of(call).is_some_and(|path| identity(&path) == wanted)).collect()
+        self.calls
+            .iter()
+            .filter(|call| self.dockerfile_of(call).is_some_and(|path| identity(&path) == wanted))
+            .collect()
     }
 
     /// The Dockerfile of a build, if it is known.
@@ -207,8 +289,11 @@ fn mentions(bytes: &[u8], out: &mut BTreeSet<String>) {
         for (at, _) in text.match_indices(word) {
             let rest = text.get(at + word.len()..).unwrap_or_default();
             let rest = rest.trim_start_matches(['=', ' ', '"', '\'', '\t', ',', '[']);
-            let name: String =
-                rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')).take(100).collect();
+            let name: String = rest
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+                .take(100)
+                .collect();
             if !name.is_empty() {
                 out.insert(name.to_lowercase());
             }
@@ -239,7 +324,16 @@ impl Reader {
         let source = read_file(path)?;
         // Only files that build something are of interest.
         let words: &[&[u8]] = match kind {
-            FileKind::Workflow | FileKind::Action => &[b"docker", b"podman", b"buildah", b"depot", b"uses: ./", b"build-push-action", b"make ", b"bake"],
+            FileKind::Workflow | FileKind::Action => &[
+                b"docker",
+                b"podman",
+                b"buildah",
+                b"depot",
+                b"uses: ./",
+                b"build-push-action",
+                b"make ",
+                b"bake",
+            ],
             FileKind::Gitlab => &[b"docker", b"podman", b"buildah", b"kaniko", b"include", b"depot"],
             FileKind::Compose => &[b"build"],
             FileKind::Bake => &[b"target"],
@@ -311,7 +405,9 @@ impl Reader {
 
     /// The composite action in a folder.
     pub(super) fn action_at(&mut self, file: usize, path: &str) -> Option<usize> {
-        ["action.yml", "action.yaml"].iter().find_map(|name| self.beside(file, &join(path, name), FileKind::Action))
+        ["action.yml", "action.yaml"]
+            .iter()
+            .find_map(|name| self.beside(file, &join(path, name), FileKind::Action))
     }
 
     /// Workflows that only run because one of the others uses them.
@@ -323,7 +419,10 @@ impl Reader {
             let Some(root) = self.yaml(file).and_then(|d| d.first().cloned()) else { continue };
             for path in workflow::used(&root) {
                 let Some(callee) = self.workflow_at(file, &path) else { continue };
-                let only = self.yaml(callee).and_then(|d| d.first().cloned()).is_some_and(|r| workflow::is_only_called(&r));
+                let only = self
+                    .yaml(callee)
+                    .and_then(|d| d.first().cloned())
+                    .is_some_and(|r| workflow::is_only_called(&r));
                 if only && callee != file {
                     called.push(callee);
                 }
@@ -396,7 +495,13 @@ impl Reader {
     }
 
     /// Adds the builds of an order for bake. One whose targets cannot be told is a build of which nothing is known.
-    pub(super) fn bake(&mut self, order: &BakeOrder, file: usize, job: Option<usize>, change: impl Fn(&mut Call)) {
+    pub(super) fn bake(
+        &mut self,
+        order: &BakeOrder,
+        file: usize,
+        job: Option<usize>,
+        change: impl Fn(&mut Call),
+    ) {
         let mut calls = self.baked(order, file).unwrap_or_default();
         if calls.is_empty() {
             let names: Vec<&str> = order.targets.iter().map(Text::written).collect();
@@ -420,17 +525,35 @@ impl Reader {
     fn baked(&mut self, order: &BakeOrder, file: usize) -> Option<Vec<Call>> {
         let folder = order.folder.clone()?;
         let root = self.root(file);
-        let named: Option<Vec<String>> = order.files.iter().map(|f| f.known().map(|k| join(&folder, k))).collect();
+        let named: Option<Vec<String>> =
+            order.files.iter().map(|f| f.known().map(|k| join(&folder, k))).collect();
         let mut paths = named?;
         if paths.is_empty() {
-            let usual = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml", "docker-bake.json", "docker-bake.hcl", "docker-bake.override.json", "docker-bake.override.hcl"];
-            paths = usual.iter().map(|n| join(&folder, n)).filter(|p| super::call::below(&root, p).is_file()).collect();
+            let usual = [
+                "compose.yaml",
+                "compose.yml",
+                "docker-compose.yml",
+                "docker-compose.yaml",
+                "docker-bake.json",
+                "docker-bake.hcl",
+                "docker-bake.override.json",
+                "docker-bake.override.hcl",
+            ];
+            paths = usual
+                .iter()
+                .map(|n| join(&folder, n))
+                .filter(|p| super::call::below(&root, p).is_file())
+                .collect();
         }
         let mut bake = Bake::default();
         let mut composed = Vec::new();
         for path in &paths {
             let full = super::call::below(&root, path);
-            let kind = if path.ends_with(".yml") || path.ends_with(".yaml") { FileKind::Compose } else { FileKind::Bake };
+            let kind = if path.ends_with(".yml") || path.ends_with(".yaml") {
+                FileKind::Compose
+            } else {
+                FileKind::Bake
+            };
             // Its paths are relative to where the command runs.
             let Some(number) = self.open(&full, kind, &root_of(&full, kind)) else { continue };
             if kind == FileKind::Compose {
@@ -449,7 +572,8 @@ impl Reader {
         }
         let mut calls = bake::calls(&bake, order);
         if !composed.is_empty() {
-            let wanted: Vec<String> = order.targets.iter().filter_map(|t| t.known().map(str::to_owned)).collect();
+            let wanted: Vec<String> =
+                order.targets.iter().filter_map(|t| t.known().map(str::to_owned)).collect();
             calls.extend(self.services(&composed, &root, &order.variables).into_iter().filter(|c| {
                 wanted.is_empty() || matches!(&c.starter, Starter::Service(name) if wanted.contains(name))
             }));
@@ -483,18 +607,23 @@ impl Reader {
     fn compose(&mut self, order: &ComposeOrder, file: usize, job: usize, change: impl Fn(&mut Call)) {
         let Some(folder) = order.folder.clone() else { return };
         let root = self.root(file);
-        let named: Option<Vec<String>> = order.files.iter().map(|f| f.known().map(|k| join(&folder, k))).collect();
+        let named: Option<Vec<String>> =
+            order.files.iter().map(|f| f.known().map(|k| join(&folder, k))).collect();
         let Some(mut paths) = named else { return };
         if paths.is_empty() {
             let is_there = |path: &String| super::call::below(&root, path).is_file();
-            let first = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"].iter().map(|n| join(&folder, n)).find(|p| is_there(p));
+            let first = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"]
+                .iter()
+                .map(|n| join(&folder, n))
+                .find(|p| is_there(p));
             let Some(first) = first else { return };
             let stem = first.rsplit_once('.').map_or("", |(stem, _)| stem).to_owned();
             let over = ["yml", "yaml"].iter().map(|e| format!("{stem}.override.{e}")).find(|p| is_there(p));
             paths = std::iter::once(first).chain(over).collect();
         }
         // Paths are relative to the folder of the first file.
-        let base = paths.first().and_then(|p| p.rsplit_once('/')).map_or(".", |(folder, _)| folder).to_owned();
+        let base =
+            paths.first().and_then(|p| p.rsplit_once('/')).map_or(".", |(folder, _)| folder).to_owned();
         let mut files = Vec::new();
         for path in &paths {
             let full = super::call::below(&root, path);
@@ -540,12 +669,14 @@ impl Reader {
             }
             // Paths are relative to where bake runs: beside the file, or at the root of the repository.
             let here = self.root(*file);
-            let repository = here.ancestors().find(|dir| dir.join(".git").exists() || dir.join(".github").exists());
+            let repository =
+                here.ancestors().find(|dir| dir.join(".git").exists() || dir.join(".github").exists());
             let mut roots = vec![here.clone()];
             roots.extend(repository.map(Path::to_path_buf).filter(|r| *r != here));
             for name in bake.all() {
                 let Some(target) = bake.resolve(&name) else { continue };
-                let calls: Vec<(Call, PathBuf)> = roots.iter().map(|root| (target.call(Some(".")), root.clone())).collect();
+                let calls: Vec<(Call, PathBuf)> =
+                    roots.iter().map(|root| (target.call(Some(".")), root.clone())).collect();
                 let fits = |(call, root): &(Call, PathBuf)| {
                     let path = call.dockerfile.as_ref().and_then(Text::known);
                     path.is_some_and(|p| super::call::below(root, p).is_file())

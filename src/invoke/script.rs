@@ -57,7 +57,12 @@ pub(super) fn commands(
                 let mut own = state.variables.clone();
                 own.extend(row);
                 if !command.words.is_empty() {
-                    own.extend(command.assignments.iter().map(|(n, w)| (n.clone(), fill(&w.text, w.expands, &state.variables))));
+                    own.extend(
+                        command
+                            .assignments
+                            .iter()
+                            .map(|(n, w)| (n.clone(), fill(&w.text, w.expands, &state.variables))),
+                    );
                 }
                 Arc::new(own)
             };
@@ -107,7 +112,11 @@ impl State {
     /// What a command changes for those behind it.
     fn follow(&mut self, command: &ShellCommand) {
         let sure = !command.conditional;
-        let value = |word: &ShellWord, variables: &[(String, Value)], name: &str| match fill(&word.text, word.expands, variables) {
+        let value = |word: &ShellWord, variables: &[(String, Value)], name: &str| match fill(
+            &word.text,
+            word.expands,
+            variables,
+        ) {
             Value::Known(text) if sure => Value::Known(text),
             Value::Unknown(text) if sure => Value::Unknown(text),
             _ => Value::Unknown(format!("${name}")),
@@ -190,7 +199,11 @@ fn iterations(loops: &[Arc<ForLoop>], variables: &[(String, Value)]) -> Vec<Vec<
 /// Fills variables in: `$NAME`, `${NAME}`, `${NAME:-default}`. What is not known stays as written.
 pub(super) fn fill(text: &str, expands: bool, variables: &[(String, Value)]) -> Value {
     if !expands || !text.contains(['$', '`']) {
-        return if expands && text.contains('`') { Value::Unknown(text.to_owned()) } else { Value::Known(text.to_owned()) };
+        return if expands && text.contains('`') {
+            Value::Unknown(text.to_owned())
+        } else {
+            Value::Known(text.to_owned())
+        };
     }
     let mut known = true;
     let mut out = String::new();
@@ -286,7 +299,8 @@ pub(super) fn without_expressions(
     let mut names: HashMap<String, String> = HashMap::new();
     let mut at = 0;
     while let Some(start) = joined.get(at..).and_then(|rest| rest.find("${{")).map(|n| at + n) {
-        let end = joined.get(start..).and_then(|rest| rest.find("}}")).map_or(joined.len(), |n| start + n + 2);
+        let end =
+            joined.get(start..).and_then(|rest| rest.find("}}")).map_or(joined.len(), |n| start + n + 2);
         out.extend(&text.slice(at..start));
         let written = joined.get(start..end).unwrap_or_default();
         let found = value(written);
@@ -314,8 +328,10 @@ mod tests {
         let source = SourceFile::from_bytes("x", text);
         let mut logical = LogicalText::new();
         logical.push(text.as_bytes(), 0);
-        let variables = variables.iter().map(|(n, v)| ((*n).to_owned(), Value::Known((*v).to_owned()))).collect();
-        let (deeds, _) = commands(0, &source, &logical, &Surroundings { folder: Some(".".into()), variables });
+        let variables =
+            variables.iter().map(|(n, v)| ((*n).to_owned(), Value::Known((*v).to_owned()))).collect();
+        let (deeds, _) =
+            commands(0, &source, &logical, &Surroundings { folder: Some(".".into()), variables });
         let show = |d: &Deeds| {
             let words: Vec<String> = d
                 .command
@@ -338,10 +354,7 @@ mod tests {
             [".: cd x/b", "x/b: docker build b d ?$E ?$(f)", "x/b: f"]
         );
         assert_eq!(read("if x; then A=b; fi; y $A", &[("A", "a")])[1..], [".: y ?$A"]);
-        assert_eq!(
-            read("(cd a && b)\n(cd c && d)\ne", &[]),
-            [".: cd a", "a: b", ".: cd c", "c: d", ".: e"]
-        );
+        assert_eq!(read("(cd a && b)\n(cd c && d)\ne", &[]), [".: cd a", "a: b", ".: cd c", "c: d", ".: e"]);
     }
 
     #[test]

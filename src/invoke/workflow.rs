@@ -42,7 +42,9 @@ pub(super) fn read_action(reader: &mut Reader, file: usize) {
 /// The local workflows that a workflow's jobs use.
 pub(super) fn used(root: &Node) -> Vec<String> {
     let jobs = root.get("jobs").map(|jobs| jobs.entries()).unwrap_or_default();
-    jobs.into_iter().filter_map(|(_, _, job)| Some(job.get("uses")?.text()?.strip_prefix("./")?.to_owned())).collect()
+    jobs.into_iter()
+        .filter_map(|(_, _, job)| Some(job.get("uses")?.text()?.strip_prefix("./")?.to_owned()))
+        .collect()
 }
 
 /// Whether a workflow only runs when another one uses it.
@@ -63,7 +65,8 @@ fn workflow(reader: &mut Reader, file: usize, inputs: &Names, above: &mut Vec<us
     above.push(file);
     let mut names = inputs.clone();
     environment(&root, &mut names);
-    let folder = root.get("defaults").and_then(|d| d.get("run")).and_then(|r| r.get("working-directory")).cloned();
+    let folder =
+        root.get("defaults").and_then(|d| d.get("run")).and_then(|r| r.get("working-directory")).cloned();
     for (name, key, node) in root.get("jobs").map(|jobs| jobs.entries()).unwrap_or_default() {
         let (rows, open_matrix) = matrix(node, &names);
         for row in rows {
@@ -169,9 +172,17 @@ fn environment(node: &Node, names: &mut Names) {
 }
 
 /// The inputs of a workflow or action: what is given, else the default.
-fn callee_inputs(reader: &mut Reader, callee: usize, with: Option<&Arc<Node>>, names: &Names, trigger: &str) -> Names {
+fn callee_inputs(
+    reader: &mut Reader,
+    callee: usize,
+    with: Option<&Arc<Node>>,
+    names: &Names,
+    trigger: &str,
+) -> Names {
     let mut inner = Names::default();
-    let Some(root) = reader.yaml(callee).and_then(|documents| documents.first().cloned()) else { return inner };
+    let Some(root) = reader.yaml(callee).and_then(|documents| documents.first().cloned()) else {
+        return inner;
+    };
     let declared = match trigger {
         "" => root.get("inputs").cloned(),
         trigger => root.get("on").and_then(|on| on.get(trigger)).and_then(|t| t.get("inputs")).cloned(),
@@ -231,7 +242,9 @@ fn matrix(job: &Node, names: &Names) -> (Vec<Vec<(String, Value)>>, bool) {
         for entry in exclude.list() {
             let mut wanted = Vec::new();
             entry.entries().into_iter().for_each(|(k, _, v)| flatten(k, v, names, &mut wanted));
-            rows.retain(|row| wanted.is_empty() || !wanted.iter().all(|(k, v)| has(row, k).as_ref() == Some(v)));
+            rows.retain(|row| {
+                wanted.is_empty() || !wanted.iter().all(|(k, v)| has(row, k).as_ref() == Some(v))
+            });
         }
     }
     if let Some(include) = matrix.get("include") {
@@ -246,7 +259,8 @@ fn matrix(job: &Node, names: &Names) -> (Vec<Vec<(String, Value)>>, bool) {
             let fits = |row: &Vec<(String, Value)>| {
                 axes > 0
                     && pairs.iter().all(|(k, v)| {
-                        let own = original.iter().find(|o| o.iter().all(|(k, v)| has(row, k).as_ref() == Some(v)));
+                        let own =
+                            original.iter().find(|o| o.iter().all(|(k, v)| has(row, k).as_ref() == Some(v)));
                         own.is_none_or(|o| has(o, k).is_none_or(|known| known == *v))
                     })
             };
@@ -373,7 +387,9 @@ fn action(reader: &mut Reader, run: &mut Run, step: &Arc<Node>, uses: &str, dept
     let head = step.get("uses").map_or(step.span, |n| n.span);
     if let Some(path) = uses.strip_prefix("./") {
         let path = run.in_repository(path);
-        let Some(file) = (depth < MAX_DEPTH).then(|| reader.action_at(run.file, &path)).flatten() else { return };
+        let Some(file) = (depth < MAX_DEPTH).then(|| reader.action_at(run.file, &path)).flatten() else {
+            return;
+        };
         let Some(root) = reader.yaml(file).and_then(|documents| documents.first().cloned()) else { return };
         let mut names = callee_inputs(reader, file, with.as_ref(), &run.names, "");
         let outer = run.names.values.iter().filter(|(n, _)| n.starts_with("env.")).cloned();
@@ -401,13 +417,16 @@ fn action(reader: &mut Reader, run: &mut Run, step: &Arc<Node>, uses: &str, dept
         }
         "setup-buildx-action" => {
             let driver = input("driver").map(|n| known(&n, &run.names));
-            let endpoint = input("endpoint").and_then(|n| n.text().map(str::to_owned)).filter(|e| !e.is_empty());
+            let endpoint =
+                input("endpoint").and_then(|n| n.text().map(str::to_owned)).filter(|e| !e.is_empty());
             let append = input("append").is_some();
             let kept = input("keep-state").and_then(|n| n.boolean()) == Some(true);
             let lifetime = match driver {
                 None if endpoint.is_none() && !append && !kept => Lifetime::Run,
                 Some(Some(driver)) if driver == "docker" => reader.machine(run.job),
-                Some(Some(driver)) if driver == "docker-container" && endpoint.is_none() && !append && !kept => {
+                Some(Some(driver))
+                    if driver == "docker-container" && endpoint.is_none() && !append && !kept =>
+                {
                     Lifetime::Run
                 }
                 Some(None) => Lifetime::Unknown,
@@ -415,7 +434,10 @@ fn action(reader: &mut Reader, run: &mut Run, step: &Arc<Node>, uses: &str, dept
             };
             reader.set_builder(run.job, lifetime, head);
         }
-        _ if name.starts_with("depot/setup") || short == "nscloud-setup-buildx-action" || short == "setup-docker-builder" => {
+        _ if name.starts_with("depot/setup")
+            || short == "nscloud-setup-buildx-action"
+            || short == "setup-docker-builder" =>
+        {
             reader.set_builder(run.job, Lifetime::Lasting, head);
         }
         _ if short.contains("cache-dance") => reader.keep_mounts(run.job),
@@ -506,7 +528,9 @@ fn build_push(reader: &Reader, run: &Run, call: &mut Call, with: Option<&Arc<Nod
         // The path of a Dockerfile in a repository begins at its context.
         (Source::Repository(folder), Some(file)) => Some(file.map(|f| join(folder.written(), f))),
         (Source::Directory(_), Some(file)) => Some(file.map(|f| run.in_repository(f))),
-        (Source::Directory(folder) | Source::Repository(folder), None) => Some(folder.map(|f| join(f, "Dockerfile"))),
+        (Source::Directory(folder) | Source::Repository(folder), None) => {
+            Some(folder.map(|f| join(f, "Dockerfile")))
+        }
     };
     call.context = Some(context);
     call.target = text("target");

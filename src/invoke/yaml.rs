@@ -57,10 +57,6 @@ impl Node {
         }
     }
 
-    pub(super) fn is_null(&self) -> bool {
-        matches!(&self.kind, Kind::Scalar { text, plain: true } if is_null(text))
-    }
-
     /// `true` or `false`.
     pub(super) fn boolean(&self) -> Option<bool> {
         match self.text()?.to_ascii_lowercase().as_str() {
@@ -233,7 +229,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Arc<Node>>, YamlError> {
                 None
             }
             Event::SequenceEnd | Event::MappingEnd => open.pop().map(|o| {
-                let closing = bytes.get(range.clone()).is_some_and(|b| matches!(b.first(), Some(b']' | b'}')));
+                let closing =
+                    bytes.get(range.clone()).is_some_and(|b| matches!(b.first(), Some(b']' | b'}')));
                 let end = if closing { range.end } else { o.end };
                 let kind = match o.node {
                     Collection::List(list) => Kind::List(list),
@@ -306,7 +303,7 @@ mod tests {
         parse(text.as_bytes()).expect("YAML").remove(0)
     }
 
-    fn at<'t>(text: &'t str, span: Span) -> &'t str {
+    fn at(text: &str, span: Span) -> &str {
         text.get(span.range()).unwrap_or("outside")
     }
 
@@ -365,8 +362,9 @@ mod tests {
             format!("{text}a{n}: &a{n} [*a{p}, *a{p}]\n", p = n - 1)
         });
         assert_eq!(parse(bomb.as_bytes()).expect("YAML").len(), 1);
-        let merges: String =
-            (1..60).fold("a0: &a0 {k: v}\n".to_owned(), |text, n| format!("{text}a{n}: &a{n} {{<<: [*a{p}, *a{p}]}}\n", p = n - 1));
+        let merges: String = (1..60).fold("a0: &a0 {k: v}\n".to_owned(), |text, n| {
+            format!("{text}a{n}: &a{n} {{<<: [*a{p}, *a{p}]}}\n", p = n - 1)
+        });
         assert!(read(&merges).get("a59").expect("a59").entries().len() <= 1);
     }
 }

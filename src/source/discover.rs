@@ -28,6 +28,11 @@ const INNARDS: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
 /// Dockerfiles below a directory, sorted by path. What .gitignore leaves out is left out; links are not followed.
 /// What cannot be read is reported beside the rest.
 pub fn dockerfiles_below(dir: &Path) -> (Vec<PathBuf>, Vec<ReadError>) {
+    files_below(dir, &|path| path.file_name().is_some_and(is_dockerfile_name))
+}
+
+/// Files below a directory that are wanted by their paths, in the same way.
+pub fn files_below(dir: &Path, wanted: &dyn Fn(&Path) -> bool) -> (Vec<PathBuf>, Vec<ReadError>) {
     let mut found = Vec::new();
     let mut errors = Vec::new();
     let walk = ignore::WalkBuilder::new(dir)
@@ -40,7 +45,7 @@ pub fn dockerfiles_below(dir: &Path) -> (Vec<PathBuf>, Vec<ReadError>) {
         match entry {
             Ok(entry) => {
                 let kind = entry.file_type();
-                let named = is_dockerfile_name(entry.file_name());
+                let named = wanted(entry.path());
                 // A link to a Dockerfile is one; a directory of that name is not.
                 if named && kind.is_some_and(|k| k.is_file() || (k.is_symlink() && entry.path().is_file())) {
                     found.push(entry.into_path());
