@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds random projects with a real Docker engine and compares what it reuses with what `layerlint why` says, and
-# images, fresh and stale ones, of which `layerlint verify` must tell which is which.
+# images, fresh and stale ones, of which `layerlint verify` must tell which is which; and it holds the engine's own logs
+# against `layerlint log`.
 # Installs what is missing (Debian's docker.io, busybox-static and make), starts an engine of its own on a private socket,
 # and takes it and its data away again whatever happens. Other engines are not touched. Needs root.
 #
@@ -34,7 +35,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 # Built first, so that nothing waits for the compiler while an engine runs.
-cargo test --locked --all-features --test live --test live_images --no-run
+cargo test --locked --all-features --test live --test live_images --test live_log --no-run
 
 # In memory, if there is room: builds take a third of the time.
 place=${TMPDIR:-/tmp}
@@ -76,4 +77,5 @@ for attempt in $(seq 300); do
 done
 DOCKER_HOST=$LAYERLINT_LIVE_HOST /usr/bin/docker version --format 'Docker engine {{.Server.Version}}'
 cargo test --locked --all-features --test live_images -- --ignored --nocapture
+cargo test --locked --all-features --test live_log -- --ignored --nocapture --test-threads=1
 cargo test --locked --all-features --test live -- --ignored --nocapture

@@ -354,6 +354,16 @@ fn clients_of_2018_and_2020_are_read() {
         log.builds[0].steps.iter().map(|s| (s.state, s.seconds)).collect();
     use StepState::*;
     assert_eq!(states, [(Done, Some(0.0)), (Cached, None), (Done, Some(2.0)), (Done, Some(1.5))]);
+    // Numbers before names: the second may be shown before the first.
+    let order = "#2 [internal] load .dockerignore\n#2 sha256:aa\n#2 transferring context: 2B done\n#2 DONE 0.0s\n\n\
+        #1 [internal] load build definition from Dockerfile\n#1 sha256:bb\n#1 DONE 0.0s\n\n#5 [internal] load build \
+        context\n#5 DONE 0.0s\n\n#3 [1/2] COPY a /\n#3 CACHED\n\n#4 [2/2] RUN b\n#4 DONE 1.0s\n";
+    let log = read(format!("{order}\n{order}").as_bytes());
+    let states =
+        |n: usize| log.builds[n].steps.iter().map(|s| (s.number.unwrap(), s.state)).collect::<Vec<_>>();
+    let expected = [(2, Done), (1, Done), (5, Done), (3, Cached), (4, Done)];
+    assert_eq!((log.builds.len(), log.builds[0].headless), (2, false));
+    assert_eq!((states(0), states(1)), (expected.to_vec(), expected.to_vec()));
     let of_2018 = "#1 [internal] load .dockerignore\n#1       digest: sha256:e7\n#1         name: \"[internal] load .dockerignore\"\n\
         #1      started: 2018-12-12 22:51:22.6 +0000 UTC\n#1    completed: 2018-12-12 22:51:22.7 +0000 UTC\n#1     duration: 41.1ms\n\n\
         #2 [1/2] RUN x\n#2       digest: sha256:e8\n#2       cached: true\n\n#3 [2/2] RUN y\n#3     duration: 1m2.5s\n#3       error: \"exit code 1\"\n";

@@ -141,6 +141,8 @@ fn is_beginning(number: u64, rest: &str) -> bool {
             name.internal && ["load ", "booting "].iter().any(|s| name.text.starts_with(s))
                 || rest.starts_with("load build definition")
         }
+        // Clients of 2020 number steps before they show them.
+        2 => rest.starts_with("[internal] load .dockerignore"),
         _ => false,
     }
 }
@@ -339,7 +341,8 @@ impl Stream {
     ) -> bool {
         let Record { line, number, rest, .. } = record;
         let first = self.build.steps.is_empty();
-        let starts_over = *number == 1 && is_beginning(1, rest) && (self.highest >= 2 || self.failed);
+        let ended = self.step(*number).is_none_or(|s| s.state != StepState::Unfinished);
+        let starts_over = is_beginning(*number, rest) && (self.highest >= 3 && ended || self.failed);
         if starts_over {
             self.close();
         } else if self.by_number.contains_key(number) {
@@ -362,9 +365,8 @@ impl Stream {
             Says::Output(_) | Says::Cached | Says::Done(_) | Says::Canceled if first => "",
             _ => return false,
         };
-        // Where the beginning is missing, a step may be named for the first time when it is shown again.
-        let again = self.build.headless && is_name(name);
-        if (*number < self.highest && !first && !starts_over && !again) || !room {
+        // Steps have numbers before they are shown, and where the beginning is missing one may be named late.
+        if (*number < self.highest && !first && !starts_over && !is_name(name)) || !room {
             return false;
         }
         // Progress of a step whose name was cut off.
