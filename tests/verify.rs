@@ -857,3 +857,52 @@ proptest::proptest! {
         proptest::prop_assert_eq!(found, laid(&layers));
     }
 }
+
+#[test]
+fn a_file_that_is_copied_over_a_link_is_where_the_link_leads() {
+    let source = project(&[("Dockerfile", "FROM base\nCOPY conf /etc/app.conf\n"), ("conf", "new")]);
+    let image = |content: &str| {
+        Image::new()
+            .base(&[dir("etc"), link("etc/app.conf", "../opt/app.conf"), file("opt/app.conf", "default")])
+            .layer("COPY conf /etc/app.conf # buildkit", &[file("opt/app.conf", content)])
+            .write()
+    };
+    assert_eq!(verify(&image("new").path, source.path(), &[])["verdict"], "faithful");
+    let document = verify(&image("old").path, source.path(), &[]);
+    assert_eq!(differences(&document), ["modified conf"]);
+    assert_eq!(document["differences"][0]["image_path"], "/opt/app.conf");
+}
+
+#[test]
+fn code_scanning_gets_a_result_for_each_path() {
+    let source = project(&[("Dockerfile", "FROM scratch\nCOPY a b /\n"), ("a", "new"), ("b", "b")]);
+    let image = Image::new().layer("COPY a b / # buildkit", &[file("a", "old")]).write();
+    let args = ["verify", image.path.to_str().unwrap(), source.path().to_str().unwrap(), "--format", "sarif"];
+    let (code, out, _) = layerlint(&args, None);
+    assert_eq!(code, 1);
+    let document: Value = serde_json::from_str(&out).unwrap();
+    let results = document["runs"][0]["results"].as_array().unwrap();
+    let told: Vec<(&str, &str)> = results
+        .iter()
+        .map(|r| {
+            let place = &r["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+            (place.as_str().unwrap(), r["message"]["text"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("a", "/a in the image is not this file (line 2: COPY a b /)"),
+            ("b", "/b is not in the image (line 2: COPY a b /)"),
+        ]
+    );
+    assert_eq!(document["runs"][0]["tool"]["driver"]["rules"][0]["id"], results[0]["ruleId"]);
+}
+
+#[test]
+fn without_a_dockerfile_the_way_without_one_is_told() {
+    let source = project(&[("a", "a")]);
+    let image = small().write();
+    let told = fails(&["verify", image.path.to_str().unwrap(), source.path().to_str().unwrap()], None);
+    assert!(told.contains("--root /app=src"), "{told}");
+}

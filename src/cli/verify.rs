@@ -14,7 +14,7 @@ use crate::evidence::verify::{Instructions, Verification, Verifying};
 use crate::finding::Problem;
 use crate::invoke::platform::Platform;
 use crate::key::plan::Contexts;
-use crate::report::verify::{Verdict, Verified, github, human, json, markdown};
+use crate::report::verify::{Verdict, Verified, github, human, json, markdown, sarif};
 use crate::source::{reason, shown};
 use crate::stage::StageGraph;
 use std::io::Write as _;
@@ -82,6 +82,8 @@ enum Format {
     Github,
     /// A table for the summary of a job
     Markdown,
+    /// Static analysis results, for code scanning
+    Sarif,
 }
 
 fn root(text: &str) -> Result<(String, String), String> {
@@ -132,6 +134,7 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
         Format::Json => json(&mut console.out, &verified)?,
         Format::Github => github(&mut console.out, &verified, &context_prefix(&invocation.context))?,
         Format::Markdown => markdown(&mut console.out, &verified)?,
+        Format::Sarif => sarif(&mut console.out, &verified, &context_prefix(&invocation.context))?,
     }
     if let Some(path) = &args.summary {
         let write = || {
@@ -188,7 +191,17 @@ fn by_dockerfile(
     busy: &Busy,
     verified: &mut Verified,
 ) -> Result<(), CliError> {
-    let mut build = args.build.load()?;
+    let mut build = args.build.load().map_err(|error| match error {
+        CliError::Failed { message, help: Some(help) }
+            if message.starts_with("cannot read the Dockerfile") =>
+        {
+            CliError::failed_with_help(
+                message,
+                format!("{help}, or say what is where with `--root /app=src`"),
+            )
+        }
+        error => error,
+    })?;
     verified.dockerfile = Some(build.file.clone());
     let mut context: Option<ContextIndex> = None;
     for image in &images.images {

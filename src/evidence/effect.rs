@@ -6,6 +6,7 @@
 use crate::build::mapping::{Covers, covers};
 use crate::build::model::{Run, Step, is_below};
 use crate::build::process::{PathValue, Process, processes};
+use crate::cargo::find::{Find, FindAction};
 use crate::context::path::path_match;
 use crate::syntax::shell::ShellWord;
 
@@ -248,17 +249,31 @@ fn by_program(process: &Process<'_>, path: &str) -> Effect {
             Effect::Spares
         }
         "sed" | "tee" | "truncate" | "dos2unix" | "unix2dos" | "strip" => all(Effect::Writes),
-        "find"
-            if arguments.iter().any(|w| {
-                matches!(
-                    w.text.as_str(),
-                    "-delete" | "-exec" | "-execdir" | "-ok" | "-okdir" | "-fprint" | "-fls" | "-fprintf"
-                )
-            }) =>
-        {
-            Effect::Unknown
+        "find" => found(process, arguments, path),
+        "uv" | "poetry" | "pdm" | "pipenv" | "bundle" | "cargo" => {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            // What they write for themselves, beside the sources.
+            let own =
+                ["/.venv/", "/target/", "/vendor/", ".egg-info/"].iter().any(|part| path.contains(part));
+            let lock = name.ends_with(".lock") || matches!(name, "pyproject.toml" | "Cargo.toml" | "Gemfile");
+            let verb = operands.first().map(|w| w.text.as_str());
+            let more = matches!(verb, Some("run" | "exec" | "add" | "remove" | "fmt" | "fix" | "format"));
+            if own || lock || more { Effect::Unknown } else { Effect::Spares }
         }
-        "find" => Effect::Spares,
+        "go" => match arguments.first().map(|w| w.text.as_str()) {
+            Some("env" | "version" | "vet" | "list" | "test") => Effect::Spares,
+            Some("mod" | "get" | "work") => match path.rsplit('/').next() {
+                Some("go.mod" | "go.sum" | "go.work" | "go.work.sum") => Effect::Unknown,
+                _ if path.contains("/vendor/") => Effect::Unknown,
+                _ => Effect::Spares,
+            },
+            Some("build" | "install") => match compiled(process, arguments, path) {
+                // The program is called like its folder, or goes elsewhere.
+                Effect::Unknown if path.rsplit('/').next().is_some_and(|n| n.contains('.')) => Effect::Spares,
+                effect => effect,
+            },
+            _ => Effect::Unknown,
+        },
         p if READERS.contains(&p) => Effect::Spares,
         p if ARRANGERS.contains(&p) => Effect::Spares,
         p if INSTALLERS.contains(&p) => match SYSTEM.iter().any(|folder| is_below(path, folder)) {
@@ -345,6 +360,41 @@ fn into_folder(process: &Process<'_>, source: &ShellWord, rest: &str, merges: bo
     out
 }
 
+/// What `find` does to the file if it takes it.
+fn found(process: &Process<'_>, arguments: &[ShellWord], path: &str) -> Effect {
+    let Some(find) = Find::of(process) else { return Effect::Unknown };
+    let words = || arguments.iter().map(|w| w.text.as_str());
+    if words().any(|w| matches!(w, "-fprint" | "-fprint0" | "-fprintf" | "-fls")) {
+        return Effect::Unknown;
+    }
+    if matches!(find.action, FindAction::Print | FindAction::Touch) || !find.takes(path) {
+        return Effect::Spares;
+    }
+    // Times, sizes and owners are not known here.
+    let known = [
+        "-name",
+        "-path",
+        "-wholename",
+        "-type",
+        "-maxdepth",
+        "-mindepth",
+        "-not",
+        "-o",
+        "-or",
+        "-delete",
+        "-print",
+        "-print0",
+        "-depth",
+    ];
+    let tests = words().skip_while(|w| !w.starts_with('-')).take_while(|w| !w.starts_with("-exec"));
+    let settled = tests.filter(|w| w.starts_with('-')).all(|w| known.contains(&w));
+    let files = words().zip(words().skip(1)).all(|(a, b)| a != "-type" || b == "f");
+    match find.action {
+        FindAction::Delete if settled && files => Effect::Removes,
+        _ => Effect::Unknown,
+    }
+}
+
 fn compiled(process: &Process<'_>, arguments: &[ShellWord], path: &str) -> Effect {
     let at_o = arguments.iter().position(|w| w.text == "-o");
     match at_o.and_then(|at_o| arguments.get(at_o + 1)) {
@@ -399,7 +449,11 @@ mod tests {
             ("cp ../x/*.txt .", Spares),
             ("cp ../x/* .", Unknown),
             ("install -m 755 x /usr/local/bin/x", Spares),
-            ("find . -name '*.pyc' -delete", Unknown),
+            ("find . -name '*.pyc' -delete", Spares),
+            ("find . -name '*.py' -delete", Removes),
+            ("find . -name '*.py' -mtime +1 -delete", Unknown),
+            ("find . -type d -name x -exec rm -rf {} +", Spares),
+            ("find /app -name '*.py' -exec chmod 644 {} +", Unknown),
             ("find . -name '*.pyc'", Spares),
             ("find . | xargs rm", Unknown),
             ("apt-get update && apt-get install -y gcc && rm -rf /var/lib/apt/lists/*", Spares),
@@ -408,6 +462,10 @@ mod tests {
             ("gcc -O2 -o a.py x.c", Writes),
             ("gcc -O2 x.c -o x", Spares),
             ("gcc x.c", Unknown),
+            ("uv sync --frozen && go mod download && cargo build --release", Spares),
+            ("go build -o /bin/x ./...", Spares),
+            ("go generate ./...", Unknown),
+            ("cargo run", Unknown),
             ("./a.py", Unknown),
             ("npm run build", Unknown),
             ("test -f x || rm a.py", Unknown),
@@ -419,5 +477,6 @@ mod tests {
             assert_eq!(on(run, "/app/a.py"), effect, "{run}");
         }
         assert_eq!(on("apt-get install -y x", "/etc/x.conf"), Unknown);
+        assert_eq!(on("cargo build", "/app/Cargo.lock"), Unknown);
     }
 }

@@ -301,6 +301,16 @@ impl<'v> Verifying<'v> {
                     at = joined(&folder, name);
                 }
             }
+            // A file that is copied over a link goes to where it leads.
+            let is_file = matches!(claim.file.kind, PromisedKind::File { .. });
+            let is_link = self.tree.get(&at).is_some_and(|e| matches!(e.kind, LayerKind::Symlink { .. }));
+            if is_file && is_link && !self.is_link_as_text(claim, &at) {
+                let end = self.tree.resolved(&at, true);
+                if self.tree.get(&end).is_some_and(|e| matches!(e.kind, LayerKind::File { .. })) {
+                    places.insert(at);
+                    at = end;
+                }
+            }
             places.insert(at.clone());
             self.claim(path, claim, at, &mut out);
         }
@@ -324,8 +334,8 @@ impl<'v> Verifying<'v> {
             Found::Unknown => return,
             Found::Other { change, expected, found } => (change, expected, found),
         };
-        if is_dir && change == Change::Missing && self.has_claims_below(path) {
-            // Its files tell more.
+        if is_dir && change == Change::Missing {
+            // Its files tell more; and git does not know empty directories.
             return;
         }
         let mut difference = Difference {
@@ -376,9 +386,17 @@ impl<'v> Verifying<'v> {
         }
     }
 
-    fn has_claims_below(&self, path: &BString) -> bool {
-        let start = BString::from([path.as_slice(), b"/"].concat());
-        self.expected.claims.range(start.clone()..).next().is_some_and(|(p, _)| p.starts_with(&start))
+    /// Whether a link of the image is a file of the tree with its target as text.
+    fn is_link_as_text(&self, claim: &Claim, at: &BString) -> bool {
+        let Some(LayerEntry { kind: LayerKind::Symlink { target }, .. }) = self.tree.get(at) else {
+            return false;
+        };
+        match &claim.file.kind {
+            PromisedKind::File { size, digest: Some(want) } => {
+                *size == target.len() as u64 && *want == digest_of(target)
+            }
+            _ => false,
+        }
     }
 
     fn found(&self, claim: &Claim, at: &BString) -> Found {
@@ -403,9 +421,7 @@ impl<'v> Verifying<'v> {
                     let text = |t: &BString| Some(format!("link to {}", t.to_str_lossy()));
                     if want == have { Found::Same } else { other(Change::Modified, text(want), text(have)) }
                 }
-                (PromisedKind::File { size, digest: Some(want) }, LayerKind::Symlink { target })
-                    if *size == target.len() as u64 && *want == digest_of(target) =>
-                {
+                (PromisedKind::File { .. }, LayerKind::Symlink { .. }) if self.is_link_as_text(claim, at) => {
                     Found::LinkAsText
                 }
                 (PromisedKind::Dir, LayerKind::Dir) => Found::Same,

@@ -1,5 +1,6 @@
 //! Whether an image holds the files of its source tree.
 
+use super::address::uri;
 use super::cache::{brief, counted, printable};
 use super::github::{data, property};
 use super::keys::clipped;
@@ -9,7 +10,8 @@ use crate::evidence::verify::{By, Cause, Change, Difference, History, StepId, Ve
 use crate::source::SourceFile;
 use bstr::{BString, ByteSlice as _};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use serde_json::json;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -38,9 +40,9 @@ pub struct Verified {
     pub accept_run: bool,
     platforms: Vec<String>,
     compared: usize,
-    differences: Vec<Item>,
-    undecided: Vec<Item>,
-    accepted: Vec<Item>,
+    differences: Items,
+    undecided: Items,
+    accepted: Items,
     blockers: Vec<String>,
     notes: Vec<String>,
 }
@@ -75,6 +77,26 @@ struct Item {
 struct Told {
     kind: &'static str,
     detail: String,
+}
+
+impl Item {
+    /// What is different, in a sentence without full stop.
+    fn sentence(&self) -> String {
+        let mut text = match self.change {
+            "missing" => format!("{} is not in the image", self.image_path),
+            "extra" => format!("{} is in the image, and not in the source tree", self.image_path),
+            "mode" => format!("{} has other permissions in the image", self.image_path),
+            "type" => format!("{} is something else in the image", self.image_path),
+            _ => format!("{} in the image is not this file", self.image_path),
+        };
+        if let Some(place) = &self.instruction {
+            text.push_str(&format!(" ({})", place.short()));
+        }
+        if let Some(cause) = &self.cause {
+            text.push_str(&format!(": {}", cause.detail));
+        }
+        text
+    }
 }
 
 /// An instruction.
@@ -154,11 +176,12 @@ impl Verified {
         };
         for difference in &verification.differences {
             let accepted = self.accept_run && matches!(difference.by, By::Run(_));
-            merge(if accepted { &mut self.accepted } else { &mut self.differences }, item(difference));
+            let list = if accepted { &mut self.accepted } else { &mut self.differences };
+            list.add(item(difference));
         }
         for difference in &verification.undecided {
             let list = if self.accept_run { &mut self.accepted } else { &mut self.undecided };
-            merge(list, item(difference));
+            list.add(item(difference));
         }
         for (step, why) in &verification.unclear {
             let which =
@@ -235,17 +258,31 @@ fn push(list: &mut Vec<String>, text: String) {
     }
 }
 
-/// The same difference on several platforms is told once.
-fn merge(list: &mut Vec<Item>, item: Item) {
-    let same = |i: &&mut Item| {
-        i.image_path == item.image_path
-            && i.path == item.path
-            && i.change == item.change
-            && i.found == item.found
-    };
-    match list.iter_mut().find(same) {
-        Some(known) => known.platforms.extend(item.platforms),
-        None => list.push(item),
+/// Differences, of which the same one on several platforms is told once.
+#[derive(Debug, Default)]
+struct Items {
+    list: Vec<Item>,
+    known: HashMap<(String, String, &'static str, Option<String>), usize>,
+}
+
+impl Items {
+    fn add(&mut self, item: Item) {
+        let key = (item.image_path.clone(), item.path.clone(), item.change, item.found.clone());
+        match self.known.get(&key).and_then(|at| self.list.get_mut(*at)) {
+            Some(known) => known.platforms.extend(item.platforms),
+            None => {
+                self.known.insert(key, self.list.len());
+                self.list.push(item);
+            }
+        }
+    }
+}
+
+impl std::ops::Deref for Items {
+    type Target = [Item];
+
+    fn deref(&self) -> &[Item] {
+        &self.list
     }
 }
 
@@ -423,26 +460,14 @@ pub fn github(out: &mut impl Write, verified: &Verified, prefix: &str) -> io::Re
             true => format!("{prefix}{}", item.path),
             false => verified.dockerfile.as_ref().map(|f| f.name.clone()).unwrap_or_default(),
         };
-        let mut text = match item.change {
-            "missing" => format!("{} is not in the image", item.image_path),
-            "extra" => format!("{} is in the image, and not in the source tree", item.image_path),
-            "mode" => format!("{} has other permissions in the image", item.image_path),
-            "type" => format!("{} is something else in the image", item.image_path),
-            _ => format!("{} in the image is not this file", item.image_path),
-        };
-        if let Some(place) = &item.instruction {
-            text.push_str(&format!(" ({})", place.short()));
-        }
-        if let Some(cause) = &item.cause {
-            text.push_str(&format!(": {}", cause.detail));
-        }
+        let text = item.sentence();
         let title = "layerlint verify";
         writeln!(out, "::{level} file={},title={}::{}", property(&file), property(title), data(&text))
     };
-    for item in &verified.differences {
+    for item in verified.differences.iter().take(NAMED) {
         annotate(out, "error", item)?;
     }
-    for item in &verified.undecided {
+    for item in verified.undecided.iter().take(NAMED) {
         annotate(out, "warning", item)?;
     }
     let level = match verified.verdict() {
@@ -453,6 +478,39 @@ pub fn github(out: &mut impl Write, verified: &Verified, prefix: &str) -> io::Re
     writeln!(out, "::{level} title={}::{}", property("layerlint verify"), data(&verified.headline()))
 }
 
+/// SARIF 2.1.0: one result for each path. `prefix` as for [`github`].
+pub fn sarif(out: &mut impl Write, verified: &Verified, prefix: &str) -> io::Result<()> {
+    let result = |item: &Item, level: &str| {
+        let file = match (item.change, &verified.dockerfile) {
+            ("extra", Some(dockerfile)) => uri("", &dockerfile.name),
+            _ => uri(prefix, &item.path),
+        };
+        let place = json!({"artifactLocation": {"uri": file}, "region": {"startLine": 1}});
+        json!({
+            "ruleId": RULE, "level": level, "message": {"text": item.sentence()},
+            "locations": [{"physicalLocation": place}],
+            "partialFingerprints": {"path/v1": format!("{}:{}", item.change, item.image_path)},
+        })
+    };
+    let errors = verified.differences.iter().map(|i| result(i, "error"));
+    let results: Vec<_> = errors.chain(verified.undecided.iter().map(|i| result(i, "warning"))).collect();
+    let rule = json!({
+        "id": RULE,
+        "shortDescription": {"text": "The image does not hold a file of its source tree"},
+    });
+    let driver = json!({"name": "layerlint", "semanticVersion": env!("CARGO_PKG_VERSION"), "rules": [rule]});
+    let document = json!({
+        "$schema": super::sarif::SCHEMA,
+        "version": "2.1.0",
+        "runs": [{"tool": {"driver": driver}, "results": results}],
+    });
+    serde_json::to_writer_pretty(&mut *out, &document)?;
+    writeln!(out)
+}
+
+/// What [`sarif`] calls a difference.
+const RULE: &str = "image-differs";
+
 /// For the summary of a job: a table in Markdown.
 pub fn markdown(out: &mut impl Write, verified: &Verified) -> io::Result<()> {
     let mark = match verified.verdict() {
@@ -461,7 +519,7 @@ pub fn markdown(out: &mut impl Write, verified: &Verified) -> io::Result<()> {
         Verdict::Undecided => "⚠️",
     };
     writeln!(out, "### {mark} {}\n", escaped(&verified.headline()))?;
-    let rows = || verified.differences.iter().chain(&verified.undecided);
+    let rows = || verified.differences.iter().chain(verified.undecided.iter());
     if rows().next().is_some() {
         writeln!(
             out,
