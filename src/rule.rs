@@ -20,6 +20,7 @@ mod checks;
 mod chef_cook_after_source;
 mod ci_cache_mount_ephemeral;
 mod command;
+mod copy_overwrites;
 mod dependency_build_mismatch;
 mod deps_into_cache_mount;
 mod dockerignore_gap;
@@ -104,6 +105,7 @@ pub const ALL: &[&Rule] = &[
     &cache_to_min_multistage::RULE,
     &chef_cook_after_source::RULE,
     &ci_cache_mount_ephemeral::RULE,
+    &copy_overwrites::RULE,
     &dependency_build_mismatch::RULE,
     &deps_into_cache_mount::RULE,
     &dockerignore_gap::RULE,

@@ -9,6 +9,7 @@ use crate::context::ContextIndex;
 use crate::context::path::{has_wildcard, path_match};
 use crate::finding::Finding;
 use crate::source::{Span, shown};
+use crate::syntax::shell::ShellCommand;
 use std::collections::HashSet;
 
 /// See `rules/git-dir-copied.md`.
@@ -109,6 +110,13 @@ fn git_below(cx: &Cx<'_>, below: &[Step<'_>]) -> Option<Span> {
     })
 }
 
+/// `cargo chef prepare`.
+fn is_recipe(command: &ShellCommand) -> bool {
+    command
+        .program()
+        .is_some_and(|(name, words)| name.starts_with("cargo") && words.iter().any(|w| w.text == "prepare"))
+}
+
 /// Whether a stage, or one that continues it, does slow things below the copy.
 fn runs_more_than_git(cx: &Cx<'_>, stage: usize, below: &[Step<'_>]) -> bool {
     let later = cx.model.stages.iter().filter(|s| s.index != stage && cx.graph.continues(s.index, stage));
@@ -118,6 +126,8 @@ fn runs_more_than_git(cx: &Cx<'_>, stage: usize, below: &[Step<'_>]) -> bool {
         }
         let Some(script) = variables::script(cx, step) else { return true };
         script.commands.iter().any(|c| match work::of(c) {
+            // A recipe takes a second, and is compared by its content.
+            Work::Fetch if is_recipe(c) => false,
             Work::Fetch => c.name() != "git",
             Work::Other => c.name() != "git",
             Work::Housekeeping => false,

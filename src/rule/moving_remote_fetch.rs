@@ -151,6 +151,31 @@ fn moving(cx: &Cx<'_>, step: &Step<'_>, list: &[Process<'_>], index: usize) -> O
                 source: git.to_owned(),
             })
         }
+        "apk" => {
+            let valued = |option: &str| {
+                let next = |n: usize| arguments.get(n + 1).map(|w| w.text.as_str());
+                arguments.iter().enumerate().find_map(|(n, w)| match w.text.strip_prefix(option) {
+                    Some("") => next(n),
+                    Some(rest) => rest.strip_prefix('='),
+                    None => None,
+                })
+            };
+            let repository = ["--repository", "-X"].into_iter().find_map(valued)?;
+            let edge = repository.split('/').any(|part| part == "edge");
+            let adds = arguments.iter().any(|w| w.text == "add");
+            let words = operands(arguments, &["--repository", "-X", "-t", "--virtual", "--allow-untrusted"]);
+            let loose = words.iter().skip(1).find(|w| !w.text.contains(['=', '<', '>', '~', '$']))?;
+            (edge && adds).then(|| Moving {
+                span,
+                command: command(),
+                what: format!("takes what `{}` in Alpine's `edge` is", loose.text),
+                help: format!(
+                    "name a version (`{}=1.2.3-r0`), or take it from the repository of the release: `/alpine/v3.20/community`",
+                    loose.text
+                ),
+                source: repository.to_owned(),
+            })
+        }
         "curl" | "wget" | "aria" => download(step, list, index, arguments),
         _ => None,
     }
