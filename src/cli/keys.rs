@@ -9,7 +9,7 @@ use crate::report::keys::{Preview, human, json};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  layerlint keys                                        the build in this directory\n  layerlint keys -f app/Dockerfile --target runtime .   a stage of another Dockerfile\n  layerlint keys --image rust:1.90=rust.oci .           exact also below FROM rust:1.90\n  layerlint keys --build-arg MARKET=us --format json    for a program\n\nA key that is marked `~` is not exact: the list at the end says what would have to be known.\nExit code 1 says that the build would fail, 4 that BuildKit would refuse the Dockerfile."
+    after_help = "Examples:\n  layerlint keys                                        the build in this directory\n  layerlint keys -f app/Dockerfile --target runtime .   a stage of another Dockerfile\n  layerlint keys --image rust:1.90=rust.oci .           exact also below FROM rust:1.90\n  layerlint keys --resolve .                            the same, asked of the registries\n  layerlint keys --build-arg MARKET=us --format json    for a program\n\nA key that is marked `~` is not exact: the list at the end says what would have to be known.\nExit code 1 says that the build would fail, 4 that BuildKit would refuse the Dockerfile."
 )]
 pub(super) struct Args {
     /// How to show it

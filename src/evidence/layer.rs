@@ -2,7 +2,7 @@
 //! (OCI image specification, `layer.md`).
 
 use super::error::EvidenceError;
-use super::packed::{Hashing, Metered, bound, text, unpacked};
+use super::packed::{Hashing, Limit, Metered, bound, text, unpacked};
 use super::store::{Store, leads_out, shortened};
 use crate::context::path::clean;
 use bstr::{BString, ByteSlice as _};
@@ -115,7 +115,15 @@ impl Layer {
         let Some((mut reader, hash, size)) = store.hashed(name)? else {
             return Err(EvidenceError::Missing { digest: digest.to_owned() });
         };
-        let (read, inner) = list(&mut reader, check, limit(size));
+        let limit = match store.is_elsewhere() {
+            false => Limit::from(limit(size)),
+            true => Limit::growing(limit(0), reader.get_ref().passed()),
+        };
+        let (read, inner) = list(&mut reader, check, limit);
+        if store.is_elsewhere() && matches!(read, Err(EvidenceError::TooLarge { .. })) {
+            // The rest may have no end.
+            return read;
+        }
         // Packed data behind the end of the archive belongs to the blob as well. A blob that is not what its name
         // says is told as such, whatever else may be wrong with it.
         let rest = loop {
@@ -147,8 +155,12 @@ impl Layer {
         limit: u64,
     ) -> io::Result<BTreeMap<BString, Vec<u8>>> {
         let mut out = BTreeMap::new();
-        let Ok(Some((reader, _, _))) = store.hashed(name) else { return Ok(out) };
-        let mut archive = tar::Archive::new(unpacked(reader)?);
+        let Ok(Some((mut reader, hash, _))) = store.hashed(name) else { return Ok(out) };
+        let limited = Limit::growing(bound(0), reader.get_ref().passed());
+        let mut archive = tar::Archive::new(match store.is_elsewhere() {
+            false => unpacked(&mut reader)?,
+            true => Box::new(Metered::new(unpacked(&mut reader)?, limited).0),
+        });
         for entry in archive.entries()? {
             let entry = entry?;
             let path = clean([b"/", entry.path_bytes().as_ref()].concat());
@@ -158,6 +170,15 @@ impl Layer {
                 entry.take(limit).read_to_end(&mut bytes)?;
                 // Of several entries the last counts, as when the layer was read.
                 out.insert(path, bytes);
+            }
+        }
+        drop(archive);
+        if store.is_elsewhere() {
+            // What came this time may be something else.
+            io::copy(&mut reader, &mut io::sink())?;
+            let found = text(&hash.borrow().clone().finalize());
+            if Store::blob_name(&found).ok().as_deref() != Some(name) {
+                out.clear();
             }
         }
         Ok(out)
@@ -188,7 +209,7 @@ impl Layer {
             return Ok(None);
         }
         let rest = io::Cursor::new(first).chain(reader);
-        let read = list_unpacked(rest, &path.display().to_string(), bound(size));
+        let read = list_unpacked(rest, &path.display().to_string(), bound(size).into());
         read.map(Some).map_err(|e| e.to_string())
     }
 
@@ -218,7 +239,7 @@ impl Layer {
 }
 
 /// What is in a layer, and the digest of its unpacked bytes if that is to be checked.
-fn list(reader: impl io::BufRead, check: Check<'_>, limit: u64) -> (Result<Layer, EvidenceError>, String) {
+fn list(reader: impl io::BufRead, check: Check<'_>, limit: Limit) -> (Result<Layer, EvidenceError>, String) {
     let place = format!("layer {}", check.digest());
     let unpacked = match unpacked(reader) {
         Ok(unpacked) => unpacked,
@@ -248,12 +269,12 @@ fn is_header(block: &[u8]) -> bool {
     counted.sum::<u32>() == stated
 }
 
-fn list_unpacked(reader: impl Read, place: &str, limit: u64) -> Result<Layer, EvidenceError> {
+fn list_unpacked(reader: impl Read, place: &str, limit: Limit) -> Result<Layer, EvidenceError> {
     let (metered, meter) = Metered::new(reader, limit);
     let too_large = |what, limit: String| EvidenceError::TooLarge { place: place.to_owned(), what, limit };
     let fail = |error: io::Error| {
         if meter.exceeded() {
-            return too_large("what it unpacks to", format!("{} MiB", limit >> 20));
+            return too_large("what it unpacks to", format!("{} MiB", meter.bound() >> 20));
         }
         damaged(place, &error)
     };

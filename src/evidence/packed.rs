@@ -97,6 +97,33 @@ impl<R: BufRead> Read for Zstd<R> {
     }
 }
 
+/// How much may pass.
+#[derive(Debug)]
+pub(super) struct Limit {
+    /// in bytes, at least
+    least: u64,
+    /// Of what comes from elsewhere nobody knows the true size: what has come of it so far counts.
+    packed: Option<Rc<Cell<u64>>>,
+}
+
+impl Limit {
+    /// A bound that grows with what was received.
+    pub(super) fn growing(least: u64, packed: Rc<Cell<u64>>) -> Self {
+        Self { least, packed: Some(packed) }
+    }
+
+    /// In bytes, as it is now.
+    pub(super) fn now(&self) -> u64 {
+        self.packed.as_ref().map_or(0, |packed| bound(packed.get())).max(self.least)
+    }
+}
+
+impl From<u64> for Limit {
+    fn from(least: u64) -> Self {
+        Self { least, packed: None }
+    }
+}
+
 /// Counts what passes and stops at a bound.
 pub(super) struct Metered<R> {
     inner: R,
@@ -107,7 +134,7 @@ pub(super) struct Metered<R> {
 #[derive(Debug)]
 pub(super) struct Meter {
     passed: Cell<u64>,
-    bound: u64,
+    bound: Limit,
     /// A nearer bound, while something small is read.
     stop: Cell<u64>,
     exceeded: Cell<bool>,
@@ -127,6 +154,11 @@ impl Meter {
         self.stop.set(u64::MAX);
     }
 
+    /// What may pass as a whole, in bytes.
+    pub(super) fn bound(&self) -> u64 {
+        self.bound.now()
+    }
+
     /// Whether reading ended because of a bound.
     pub(super) fn exceeded(&self) -> bool {
         self.exceeded.get()
@@ -134,10 +166,10 @@ impl Meter {
 }
 
 impl<R> Metered<R> {
-    pub(super) fn new(inner: R, bound: u64) -> (Self, Rc<Meter>) {
+    pub(super) fn new(inner: R, bound: impl Into<Limit>) -> (Self, Rc<Meter>) {
         let meter = Rc::new(Meter {
             passed: Cell::new(0),
-            bound,
+            bound: bound.into(),
             stop: Cell::new(u64::MAX),
             exceeded: Cell::new(false),
         });
@@ -148,7 +180,7 @@ impl<R> Metered<R> {
 impl<R: Read> Read for Metered<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let passed = self.meter.passed.get();
-        if passed >= self.meter.bound.min(self.meter.stop.get()) {
+        if passed >= self.meter.bound().min(self.meter.stop.get()) {
             self.meter.exceeded.set(true);
             return Err(io::Error::other("too much data"));
         }
@@ -162,13 +194,20 @@ impl<R: Read> Read for Metered<R> {
 pub(super) struct Hashing<R> {
     inner: R,
     hash: Rc<std::cell::RefCell<Sha256>>,
+    passed: Rc<Cell<u64>>,
 }
 
 impl<R: Read> Hashing<R> {
     /// The reader, and the hash that grows with it.
     pub(super) fn new(inner: R) -> (BufReader<Self>, Rc<std::cell::RefCell<Sha256>>) {
         let hash = Rc::new(std::cell::RefCell::new(Sha256::new()));
-        (BufReader::with_capacity(128 << 10, Self { inner, hash: Rc::clone(&hash) }), hash)
+        let hashing = Self { inner, hash: Rc::clone(&hash), passed: Rc::default() };
+        (BufReader::with_capacity(128 << 10, hashing), hash)
+    }
+
+    /// The number of bytes that have passed, which grows with them.
+    pub(super) fn passed(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.passed)
     }
 }
 
@@ -176,6 +215,7 @@ impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buf)?;
         self.hash.borrow_mut().update(buf.get(..n).unwrap_or_default());
+        self.passed.set(self.passed.get() + n as u64);
         Ok(n)
     }
 }

@@ -13,6 +13,9 @@ impl Store {
     }
 }
 
+/// Most bytes of a blob; the largest layers that people push have a fifth of it.
+const LAYER: u64 = 64 << 30;
+
 fn digest(name: &str) -> Option<String> {
     name.strip_prefix("blobs/sha256/").map(|hex| format!("sha256:{hex}"))
 }
@@ -33,9 +36,15 @@ impl Blobs for Repository {
             return Ok(self.document(&digest)?.map(document));
         }
         let Some((reader, length)) = self.download(&digest)? else { return Ok(None) };
-        // Where nobody says how long it is, it may unpack to no more than a small one.
-        let reader: Box<dyn Read> = reader;
-        Ok(Some((reader, length.unwrap_or(0))))
+        if length.is_some_and(|l| l > LAYER) {
+            return Err(EvidenceError::TooLarge {
+                place: format!("blob {digest}"),
+                what: "its size",
+                limit: format!("{} GiB", LAYER >> 30),
+            });
+        }
+        // What is longer does not have its digest: it is not read for ever.
+        Ok(Some((Box::new(reader.take(LAYER)), length.unwrap_or(0))))
     }
 
     fn has(&self, name: &str) -> Result<bool, EvidenceError> {

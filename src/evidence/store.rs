@@ -260,6 +260,12 @@ impl Store {
         Ok(bytes)
     }
 
+    /// Whether what is read comes from somewhere that says what it likes, also about sizes, and another time something
+    /// else.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        matches!(self.kind, Kind::Other(_))
+    }
+
     /// Whether a file is there.
     pub(super) fn has(&self, name: &str) -> Result<bool, EvidenceError> {
         if safe(name.as_bytes()).is_none() {

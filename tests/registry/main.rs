@@ -679,6 +679,68 @@ fn what_a_registry_answers_instead_is_told() {
     ");
 }
 
+/// A layer of a cache that a server sends so.
+fn layer_told(layer: impl Fn() -> Answer + Send + 'static) -> (Option<i32>, String) {
+    let (case, layers) = copies("alpha\n");
+    let config = cache_config(&case, &layers).to_string().into_bytes();
+    let described = |bytes: &[u8], kind: &str| json!({"mediaType": kind, "digest": sha(bytes)});
+    let manifest = json!({"schemaVersion": 2, "config": described(&config, CACHE),
+        "layers": layers.iter().map(|l| described(l, LAYER)).collect::<Vec<_>>()});
+    let [upper, lower] = layers.map(|bytes| (sha(&bytes), bytes));
+    let config = (sha(&config), config);
+    let server = Server::start(move |request, _| {
+        let blob =
+            |blob: &(String, Vec<u8>)| request.path.ends_with(&blob.0).then(|| Answer::ok(blob.1.clone()));
+        if request.path.ends_with("/manifests/cache") {
+            return Answer::ok(manifest.to_string().into_bytes());
+        }
+        if request.path.ends_with(&upper.0) && request.method == "GET" {
+            return layer();
+        }
+        blob(&config).or_else(|| blob(&lower)).unwrap_or_else(|| Answer::ok(Vec::new()))
+    });
+    let address = server.address();
+    let project = Project::of_vector(&case);
+    let reference = format!("{address}/app:cache");
+    let ran = project.run(&["cache", &reference, ".", "--resolve", "--platform", "linux/amd64"]);
+    let digest = sha(&copies("alpha\n").1[0]);
+    (ran.code, ran.stderr.replace(&address, "REGISTRY").replace(&digest, "LAYER"))
+}
+
+#[test]
+fn a_layer_that_is_sent_otherwise_is_told() {
+    let whole = || copies("alpha\n").1[0].clone();
+    let unmeasured = layer_told(move || Answer { open: true, ..Answer::ok(whole()) });
+    assert_eq!(unmeasured, (Some(0), String::new()), "a layer may come without its length");
+    let mut all = Vec::new();
+    let mut told = |(code, text): (Option<i32>, String)| {
+        assert_eq!(code, Some(2), "{text}");
+        all.push(text);
+    };
+    told(layer_told(|| Answer::ok(b"something else".to_vec())));
+    told(layer_told(|| Answer::ok(Vec::new()).with("content-length", "999999999999")));
+    told(layer_told(|| Answer::ok(copies("alpha\n").1[0].clone()).with("content-length", "99999")));
+    told(layer_told(|| Answer::status(403)));
+    // 300 MiB of zeros in little more than one, and then as much as anybody wants.
+    told(layer_told(|| {
+        let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(1 << 40);
+        header.set_path("m/a.txt").unwrap();
+        header.set_cksum();
+        std::io::Write::write_all(&mut bomb, header.as_bytes()).unwrap();
+        std::io::copy(&mut std::io::Read::take(std::io::repeat(0), 300 << 20), &mut bomb).unwrap();
+        Answer { body: bomb.finish().unwrap(), endless: true, ..Answer::ok(Vec::new()) }
+    }));
+    insta::assert_snapshot!(all.concat(), @r"
+    error: blob LAYER has other content than its name says: its digest is sha256:f41f3fa625ff120ddca7ef456bf66371ecea23c129f4e4c32367101edb516cf8
+    error: blob LAYER: its size exceeds 64 GiB, which no build makes; it is not read any further
+    error: layer LAYER: not a readable layer: Peer disconnected
+    error: REGISTRY does not let anybody read REGISTRY/app:cache
+    error: layer LAYER: what it unpacks to exceeds 256 MiB, which no build makes; it is not read any further
+    ");
+}
+
 #[test]
 fn what_cannot_be_reached_is_told() {
     let mut all = Vec::new();

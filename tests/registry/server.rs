@@ -23,12 +23,15 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    /// With more behind it, without end.
     pub(crate) endless: bool,
+    /// Without its length.
+    pub(crate) open: bool,
 }
 
 impl Answer {
     pub(crate) fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), endless: false }
+        Self { status, headers: Vec::new(), body: Vec::new(), endless: false, open: false }
     }
 
     pub(crate) fn ok(body: Vec<u8>) -> Self {
@@ -110,7 +113,7 @@ fn write(mut stream: TcpStream, request: &Request, answer: &Answer) {
     for (name, value) in &answer.headers {
         head += &format!("{name}: {value}\r\n");
     }
-    if !answer.endless && !answer.headers.iter().any(|(n, _)| n == "content-length") {
+    if !answer.endless && !answer.open && !answer.headers.iter().any(|(n, _)| n == "content-length") {
         head += &format!("content-length: {}\r\n", answer.body.len());
     }
     head += "\r\n";
