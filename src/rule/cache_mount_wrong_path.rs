@@ -2,8 +2,8 @@
 
 use super::caches::{self, Account, Use, account, cache_mounts, is_configured, is_meant_for, overlap, uses};
 use super::{Cx, Rule, words};
-use crate::build::model::{Action, RunMount, Step};
-use crate::build::process::processes;
+use crate::build::model::{Action, RunMount, Step, is_below};
+use crate::build::process::{Process, processes};
 use crate::build::state::State;
 use crate::finding::Finding;
 use crate::source::Span;
@@ -18,6 +18,13 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
+/// Images with programs in folders that people mount, and these folders (by the Dockerfiles of the images).
+const PROGRAMS: &[(&str, &[&str], &str)] = &[
+    ("docker.io/library/rust", &["cargo", "rustc", "rustup"], "/usr/local/cargo/bin"),
+    ("docker.io/lukemathwalker/cargo-chef", &["cargo", "rustc", "rustup"], "/usr/local/cargo/bin"),
+    ("docker.io/library/golang", &["go"], "/usr/local/go/bin"),
+];
+
 /// Places that a finding names.
 const NAMED: usize = 5;
 
@@ -28,8 +35,9 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
         let list = processes(run, &step.state);
         let uses = uses(&list);
         for (mount, path) in cache_mounts(run) {
-            let found =
-                unexpanded(cx, step, mount, &path).or_else(|| elsewhere(cx, step, mount, &path, &uses));
+            let found = hides(cx, step, mount, &path, &list)
+                .or_else(|| unexpanded(cx, step, mount, &path))
+                .or_else(|| elsewhere(cx, step, mount, &path, &uses));
             let Some(found) = found else { continue };
             let place = found.evidence.get("cache").map(ToString::to_string).unwrap_or_default();
             match told.get(&(path.clone(), place.clone())).and_then(|at| findings.get_mut(*at)) {
@@ -44,6 +52,57 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
             }
         }
     }
+}
+
+/// A mount over the folder in which the base image keeps the program: it begins empty.
+fn hides(
+    cx: &Cx<'_>,
+    step: &Step<'_>,
+    mount: &RunMount<'_>,
+    path: &str,
+    list: &[Process<'_>],
+) -> Option<Finding> {
+    // A mount with `from` begins with files of another stage.
+    if mount.from.is_some() || caches::family(&step.state).is_none() {
+        return None;
+    }
+    let image = caches::base_image(&step.state)?;
+    let (programs, folder) = PROGRAMS
+        .iter()
+        .filter(|(name, ..)| *name == image.name)
+        .map(|(_, p, f)| (p, f))
+        .find(|(_, folder)| is_below(folder, path))?;
+    let process = list.iter().find(|p| {
+        let first = p.command.words.first().is_some_and(|w| !w.text.contains('/'));
+        first && p.program().is_some_and(|(name, _)| programs.contains(&name))
+    })?;
+    let (program, _) = process.program()?;
+    // Something may have put the program elsewhere.
+    let moved = cx.model.lineage_steps(step.stage).any(|s| {
+        matches!(s.action, Action::Run(_)) && s.instruction.text.to_str().contains("/bin/")
+            || matches!(&s.action, Action::Env(pairs) if pairs.iter().any(|(name, _)| name == "PATH" || name.ends_with("_HOME")))
+    });
+    if moved {
+        return None;
+    }
+    let better = match program {
+        "cargo" | "rustup" | "rustc" => {
+            format!("`{path}/registry`, and `{path}/git` for crates from repositories")
+        }
+        _ => "the folder of downloads alone".to_owned(),
+    };
+    let message = format!(
+        "the cache mount on `{path}` hides what the image has there: `{program}` lies in `{folder}`, so the step stops with \
+         `{program}: not found`"
+    );
+    Some(
+        Finding::at(&RULE, cx, mount.flag.span, message)
+            .label("begins empty")
+            .also(process.command.span, "finds no program")
+            .help(format!("mount {better}"))
+            .evidence("mount", path)
+            .evidence("program", program),
+    )
 }
 
 /// `~` and `$HOME`, which a shell would replace and BuildKit does not.

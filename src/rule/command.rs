@@ -475,6 +475,77 @@ mod tests {
     }
 
     #[test]
+    fn package_managers_are_known_behind_every_form_of_the_shell() {
+        let state = State::scratch(crate::invoke::platform::Platform::host());
+        let managers = [
+            "npm ci",
+            "pnpm install --frozen-lockfile",
+            "yarn install --immutable",
+            "bun install",
+            "pip install -r requirements.txt",
+            "uv sync --frozen",
+            "poetry install --no-root",
+            "pipenv sync",
+            "conda env create -f environment.yml",
+            "go mod download",
+            "cargo install ripgrep",
+            "mvn dependency:go-offline",
+            "./gradlew dependencies",
+            "bundle install",
+            "composer install",
+            "dotnet restore",
+            "apt-get install -y git",
+            "apk add git",
+            "dnf install -y git",
+            "yum -y install git",
+            "zypper --non-interactive install git",
+            "pacman -S --noconfirm git",
+        ];
+        let forms = [
+            "{}",
+            "set -eux; {}",
+            "true && {} || exit 1",
+            "if [ -f x ]; then {}; fi",
+            "for i in a b; do {}; done",
+            "while read -r x; do {}; done < list",
+            "( {} )",
+            "{ {}; }",
+            "A=b C=d {}",
+            "sudo -E env X=1 {}",
+            "sh -c '{}'",
+            "bash -euxo pipefail -c \"{}\"",
+            "time {} | tee log",
+            "case $X in a) {} ;; esac",
+            "f() { {}; }; f",
+            "bash <<EOF\n{}\nEOF",
+        ];
+        for form in forms {
+            for manager in managers {
+                let text = form.replace("{}", manager);
+                let script = read(&text);
+                let found = !installs(&script, &state).is_empty()
+                    || script
+                        .commands
+                        .iter()
+                        .any(|c| package_install(c).is_some() || tool_install(c).is_some());
+                assert!(found, "{text}");
+            }
+        }
+        for text in [
+            "echo npm ci",
+            "cat <<EOF\napt-get install x\nEOF",
+            "# apk add git",
+            "npm --version",
+            "apt-cache policy git",
+        ] {
+            let script = read(text);
+            let any =
+                script.commands.iter().any(|c| package_install(c).is_some() || tool_install(c).is_some());
+            assert!(!any && installs(&script, &state).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
     fn only_the_removal_of_the_whole_index_counts() {
         let apt = &SYSTEM_MANAGERS[0];
         let removes = |text: &str| read(text).commands.iter().any(|c| removes_index(c, apt));

@@ -320,3 +320,62 @@ fn tool(driver: &str) -> String {
         .filter(|w| !w.starts_with('+') && !matches!(*w, "auditable" | "nextest" | "clippy"));
     words.collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::build::model::BuildModel;
+    use crate::image::Images;
+    use crate::invoke::Invocation;
+    use crate::stage::StageGraph;
+
+    /// What differs between `cargo chef cook` and the build below it, as `what: ahead/last`.
+    fn differing(cook: &str, build: &str) -> Vec<String> {
+        let text = format!(
+            "FROM a\nARG FLAGS\nWORKDIR /app\nCOPY recipe.json ./\nRUN {cook}\nCOPY . .\nRUN {build}\n"
+        );
+        let document = crate::syntax::parse(text.as_bytes());
+        let invocation = Invocation::default();
+        let graph = StageGraph::new(&document, &invocation);
+        let images = Images::default();
+        let model = BuildModel::new(&graph, &invocation, &images);
+        let timeline = super::super::follow(&model, None);
+        let prepared = timeline.prepared.first().expect("a cook");
+        let last = prepared.finals.first().expect("a build");
+        last.differences.iter().map(|d| format!("{}: {}/{}", d.what, d.ahead, d.last)).collect()
+    }
+
+    #[test]
+    fn what_decides_about_dependencies_is_compared_and_nothing_else() {
+        let cases: [(&str, &str, &[&str]); 14] = [
+            ("cargo chef cook --release", "cargo build --release --locked --bin x -p y", &[]),
+            ("cargo chef cook", "cargo build --release", &["the profile: debug/release"]),
+            ("cargo chef cook --release", "cargo install --path .", &[]),
+            (
+                "cargo chef cook --release --features a,b",
+                "cargo build --release --features a",
+                &["the options: feature b/"],
+            ),
+            ("cargo chef cook --release", "cargo build --release --target t", &["the target: /t"]),
+            ("cargo chef cook --release", "cargo +nightly build --release", &["the toolchain: /+nightly"]),
+            ("cargo chef cook --release --zigbuild", "cargo zigbuild --release", &[]),
+            ("cargo chef cook --release", "cargo auditable build --release", &[]),
+            ("cargo chef cook --release", "CARGO_INCREMENTAL=1 cargo build --release", &[]),
+            ("cargo chef cook --release", "RUSTFLAGS=-g cargo build --release", &["`RUSTFLAGS`: /-g"]),
+            ("cargo chef cook --release", "RUSTFLAGS=$FLAGS cargo build --release", &[]),
+            ("cargo chef cook --release --check", "cargo build --release", &["the command: check/build"]),
+            (
+                "cargo chef cook --release",
+                "cargo build --release --target-dir /t",
+                &["the target directory: /app/target//t"],
+            ),
+            (
+                "cargo chef cook --release",
+                "--mount=type=cache,target=/app/target cargo build --release",
+                &["the target directory: /app/target/a cache mount"],
+            ),
+        ];
+        for (cook, build, expected) in cases {
+            assert_eq!(differing(cook, build), expected, "{cook}; {build}");
+        }
+    }
+}
