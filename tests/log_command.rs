@@ -119,7 +119,7 @@ fn names_with_values_of_arguments_meet_their_line() {
     let (_, document) = json(&dir, &["log", "log.rawjson"]);
     let step =
         document["steps"].as_array().unwrap().iter().find(|s| s["name"] == "[2/3] RUN echo 12 > /v").unwrap();
-    assert_eq!((step["line"].as_u64(), step["matched"].as_str()), (Some(3), Some("position")));
+    assert_eq!((step["line"].as_u64(), step["matched"].as_str()), (Some(3), Some("name")));
 }
 
 #[test]
@@ -498,4 +498,94 @@ fn what_a_person_sees() {
     linux/amd64 stage-1
         7  DONE        0.0 s  COPY --from=build /out /app
     "##);
+}
+
+#[test]
+fn values_of_arguments_are_read_from_the_names_of_steps() {
+    let dir = tempfile::tempdir().unwrap();
+    let dockerfile = "ARG BASE=alpine\nFROM $BASE AS a\nARG V=1\nARG W\nRUN echo $V\nCOPY x /$W/x\n\
+        RUN for i in 1 2; do echo $i $V; done\nRUN false\nRUN echo $W never\nCOPY --link y /$W/y\n";
+    std::fs::write(dir.path().join("Dockerfile"), dockerfile).unwrap();
+    let log = "#1 [internal] load build definition from Dockerfile\n#1 DONE 0.0s\n\n\
+        #2 [1/7] FROM docker.io/library/debian:13@sha256:aa\n#2 CACHED\n\n#3 [2/7] RUN echo 2\n#3 CACHED\n\n\
+        #4 [3/7] COPY x /w/x\n#4 CACHED\n\n#5 [4/7] RUN for i in 1 2; do echo $i 2; done\n#5 DONE 0.1s\n\n\
+        #6 [5/7] RUN false\n#6 ERROR: process \"/bin/sh -c false\" did not complete successfully: exit code: 1\n";
+    std::fs::write(dir.path().join("log"), log).unwrap();
+    let (code, document) = json(dir.path(), &["log", "log"]);
+    let steps: Vec<(u64, &str, &str)> = document["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|s| Some((s["line"].as_u64()?, s["state"].as_str()?, s["name"].as_str()?)))
+        .collect();
+    assert_eq!(code, 0);
+    assert_eq!(
+        steps,
+        [
+            (2, "cached", "[1/7] FROM docker.io/library/debian:13@sha256:aa"),
+            (5, "cached", "[2/7] RUN echo 2"),
+            (6, "cached", "[3/7] COPY x /w/x"),
+            (7, "done", "[4/7] RUN for i in 1 2; do echo $i 2; done"),
+            (8, "error", "[5/7] RUN false"),
+            (9, "not-started", "[6/7] RUN echo w never"),
+            (10, "not-started", "[7/7] COPY --link y /w/y"),
+            (10, "not-started", "[7/7] LINK COPY --link y /w/y"),
+        ]
+    );
+}
+
+#[test]
+fn a_label_that_names_another_commit_is_found() {
+    let (dir, log) = alone("30-git-context-other-commit", "log.plain.txt");
+    let text = std::fs::read_to_string(dir.path().join(&log)).unwrap();
+    for (commit, code) in
+        [("151100e6159957baba0b11bbbd68e080221e3cb2", 1), ("f41d5b2a785f901d8b18e1a4635882d45565f185", 0)]
+    {
+        let label = format!("--label org.opencontainers.image.revision={commit}");
+        std::fs::write(
+            dir.path().join("with"),
+            format!("##[group]docker buildx build {label} -t x .\n{text}"),
+        )
+        .unwrap();
+        assert_eq!(json(dir.path(), &["log", "with"]).0, code, "{commit}");
+    }
+}
+
+#[test]
+fn a_revision_is_compared_with_the_arguments_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = dir.path();
+    let git = |args: &[&str]| {
+        let mut command = Command::new("git");
+        command
+            .args(["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"])
+            .args(args);
+        assert!(
+            command.current_dir(app).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+        );
+    };
+    std::fs::write(app.join("Dockerfile"), "FROM alpine\nARG V\nRUN echo $V > /v\nCOPY settings /settings\n")
+        .unwrap();
+    std::fs::write(app.join("settings"), "timeout=30").unwrap();
+    std::fs::write(app.join(".dockerignore"), "*\n!settings\n").unwrap();
+    git(&["init"]);
+    git(&["add", "."]);
+    git(&["commit", "-m", "x"]);
+    std::fs::write(app.join("settings"), "timeout=45").unwrap();
+    let log = |bytes: u64| {
+        let text = format!(
+            "#1 [internal] load build definition from Dockerfile\n#1 DONE 0.0s\n\n#2 [internal] load build context\n\
+             #2 transferring context: {bytes}B done\n#2 DONE 0.0s\n\n#3 [2/3] RUN echo 7 > /v\n#3 CACHED\n\n\
+             #4 [3/3] COPY settings /settings\n#4 CACHED\n"
+        );
+        std::fs::write(app.join("log"), text).unwrap();
+        json(app, &["log", "log", "--since", "HEAD", "--platform", "linux/amd64", "."])
+    };
+    // The list alone: 2 for the end, 29 for the file.
+    let (code, document) = log(31);
+    assert_eq!((code, found(&document)), (1, pair("cached-although-changed", "error")), "{document:#}");
+    let run = document["steps"].as_array().unwrap().iter().find(|s| s["instruction"] == "RUN").unwrap();
+    assert_eq!((run["expected"].as_str(), run["line"].as_u64()), (Some("CACHED"), Some(3)));
+    let (code, document) = log(31 + 16);
+    assert_eq!((code, found(&document)), (0, Vec::new()), "{document:#}");
 }

@@ -3,7 +3,7 @@
 use super::console::Busy;
 use super::{Build, BuildArgs, CliError, Console, Exit};
 use crate::build::lower::{BuildGraph, Op};
-use crate::build::model::BuildModel;
+use crate::build::model::{Action, BuildModel};
 use crate::cargo::timeline::{Timeline, follow, mentions_cargo};
 use crate::cargo::workspace::{Sources as Manifests, Workspace};
 use crate::context::ContextIndex;
@@ -19,7 +19,7 @@ use crate::reuse::agreement::{self, Compared, Listed};
 use crate::reuse::outline::Outline;
 use crate::reuse::{Places, Reading, cost, place, proof};
 use crate::source::{Span, reason, shown};
-use crate::stage::StageGraph;
+use crate::stage::{AUTOMATIC_ARGS, StageGraph};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -91,6 +91,8 @@ struct Known {
     build: Build,
     outlines: Vec<Outline>,
     timeline: Timeline,
+    /// Names of build arguments.
+    declared: Vec<String>,
 }
 
 pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> {
@@ -242,7 +244,7 @@ fn dockerfile(args: &Args, log: &BuildLog) -> Result<Option<Known>, CliError> {
     if args.build.says_where() || args.baseline.is_some() || args.since.is_some() {
         let mut build = args.build.load()?;
         build.invocation = complete(build.invocation);
-        return outlined(build, log).map(Some);
+        return informed(build, log).map(Some);
     }
     let beside = args.log.parent().filter(|p| !p.as_os_str().is_empty() && *p != Path::new("."));
     for folder in std::iter::once(Path::new(".")).chain(beside) {
@@ -253,7 +255,7 @@ fn dockerfile(args: &Args, log: &BuildLog) -> Result<Option<Known>, CliError> {
             invocation.dockerfile = Some(PathBuf::from("Dockerfile"));
         }
         // Nobody asked for these: one that cannot be read or built is none.
-        let found = args.build.load_as(invocation).and_then(|build| outlined(build, log));
+        let found = args.build.load_as(invocation).and_then(|build| informed(build, log));
         let Ok(known) = found else { continue };
         let reading = place::place(log, &known.outlines);
         if is_of(&reading) {
@@ -272,6 +274,19 @@ fn is_of(reading: &Reading<'_>) -> bool {
     })
 }
 
+/// What the Dockerfile would have in a log, with the values of build arguments that the log shows.
+fn informed(build: Build, log: &BuildLog) -> Result<Known, CliError> {
+    let mut known = outlined(build, log)?;
+    let found = place::arguments(log, &known.outlines, &known.declared);
+    let new = |(name, _): &(String, String)| known.build.invocation.build_arg(name).is_none();
+    let found: Vec<(String, String)> = found.into_iter().filter(new).collect();
+    if !found.is_empty() {
+        known.build.invocation.build_args.extend(found);
+        known = outlined(known.build, log)?;
+    }
+    Ok(known)
+}
+
 /// What the Dockerfile would have in a log, for every platform that is in it.
 fn outlined(build: Build, log: &BuildLog) -> Result<Known, CliError> {
     let images = build.images()?;
@@ -281,6 +296,7 @@ fn outlined(build: Build, log: &BuildLog) -> Result<Known, CliError> {
     }
     let mut outlines = Vec::new();
     let mut timeline = Timeline::default();
+    let mut declared = Vec::new();
     for number in 0..platforms.len().max(1) {
         let mut invocation = build.invocation.clone();
         if let Some(platform) = platforms.get(number) {
@@ -292,6 +308,16 @@ fn outlined(build: Build, log: &BuildLog) -> Result<Known, CliError> {
         let graph = BuildGraph::new(&model, &images);
         outlines.push(Outline::new(&model, &graph));
         if number == 0 {
+            let of_stages = model.steps().filter_map(|s| match &s.action {
+                Action::Arg(args) => Some(args.iter().map(|a| a.name.clone())),
+                _ => None,
+            });
+            declared = of_stages.flatten().filter(|n| !AUTOMATIC_ARGS.contains(&n.as_str())).collect();
+            for global in stages.global_args {
+                if let crate::syntax::Args::ArgDefs(pairs) = &global.args {
+                    declared.extend(pairs.iter().map(|p| p.key.text.clone()));
+                }
+            }
             // The manifests are worth a walk only where cargo runs.
             let open = || ContextIndex::open(&invocation.context, build.dockerfile().as_deref()).ok();
             let context = mentions_cargo(&model).then(open).flatten();
@@ -299,7 +325,7 @@ fn outlined(build: Build, log: &BuildLog) -> Result<Known, CliError> {
             timeline = follow(&model, manifests.as_ref());
         }
     }
-    Ok(Known { build, outlines, timeline })
+    Ok(Known { build, outlines, timeline, declared })
 }
 
 /// Compares the log with the keys; says with what.
@@ -315,7 +341,10 @@ fn compare(
         (Some(path), _) => (super::why::read_state(path)?, format!("since {}", shown(path))),
         (None, Some(revision)) => {
             let mut uncertain = Vec::new();
-            let (state, commit) = super::state::state_at(&args.build, revision, &mut uncertain)?;
+            // Both sides with the arguments of the build that the log is of.
+            let mut past = args.build.load()?;
+            past.invocation.build_args.clone_from(&known.build.invocation.build_args);
+            let (state, commit) = super::state::state_of(past, revision, &mut uncertain)?;
             notes.extend(uncertain.into_iter().map(|n| n.text));
             (state, format!("since {revision} ({commit})"))
         }

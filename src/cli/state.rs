@@ -37,7 +37,15 @@ pub(super) fn state_at(
     revision: &str,
     notes: &mut Vec<Note>,
 ) -> Result<(State, String), CliError> {
-    let mut build = args.load()?;
+    state_of(args.load()?, revision, notes)
+}
+
+/// The same for a build that is loaded already.
+pub(super) fn state_of(
+    mut build: Build,
+    revision: &str,
+    notes: &mut Vec<Note>,
+) -> Result<(State, String), CliError> {
     let dockerfile = build.dockerfile();
     let past = open_revision(&build.invocation.context, dockerfile.as_deref(), revision)
         .map_err(|e| revision_error(&e))?;

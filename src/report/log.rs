@@ -243,13 +243,15 @@ fn sums(out: &mut impl Write, told: &Told<'_>, build: &Build<'_>, cost: &Cost) -
     {
         let text = clipped(&step.parts.text, 60);
         let line = lines(told, step).map(|l| format!(" on line {}", l.0)).unwrap_or_default();
-        writeln!(
-            out,
-            "The first that was not reused is `{text}`{line}: {:.1} s, and {:.1} s of {} on it.",
-            first.seconds,
-            first.below,
-            super::counted(first.steps, "step that stands", "steps that stand")
-        )?;
+        let below = match first.steps {
+            0 => "nothing that was made stands on it".to_owned(),
+            n => format!(
+                "and {:.1} s of {} on it",
+                first.below,
+                super::counted(n, "step that stands", "steps that stand")
+            ),
+        };
+        writeln!(out, "The first that was not reused is `{text}`{line}: {:.1} s, {below}.", first.seconds)?;
     }
     if let Some(error) = &build.logged.error {
         writeln!(out, "\x1b[31mThe build failed: {}\x1b[0m", super::excerpt::clean(error))?;
@@ -296,7 +298,9 @@ fn steps(out: &mut impl Write, told: &Told<'_>, build: &Build<'_>) -> io::Result
             [Some(step.parts.before.join(" ")).filter(|b| !b.is_empty()), step.parts.platform.clone(), stage];
         let here: Vec<String> = parts.into_iter().flatten().collect();
         if step.parts.index.is_some() && heading.as_ref() != Some(&here) {
-            writeln!(out, "\n\x1b[1;36m{}\x1b[0m", here.join(" "))?;
+            let name = here.join(" ");
+            let title = if name.is_empty() { String::new() } else { format!("\x1b[1;36m{name}\x1b[0m\n") };
+            write!(out, "\n{title}")?;
             heading = Some(here);
         }
         if step.parts.index.is_none() && heading.is_some() {

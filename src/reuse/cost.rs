@@ -82,7 +82,8 @@ fn cost(build: &Build<'_>, outlines: &[Outline], made: &HashMap<&str, f64>) -> C
     let firsts = (0..build.steps.len()).filter(begins).map(|at| {
         let below = below(at, &parents, &ran);
         let own = |at: &usize| build.steps.get(*at).and_then(seconds).unwrap_or_default();
-        let sum = below.iter().map(own).sum();
+        // The sum of nothing would be minus zero.
+        let sum = below.iter().map(own).fold(0.0, |sum, seconds| sum + seconds);
         First { step: at, seconds: own(&at), below: sum, steps: below.len() }
     });
     out.first = firsts.max_by(|a, b| (a.seconds + a.below).total_cmp(&(b.seconds + b.below)));

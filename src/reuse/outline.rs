@@ -21,6 +21,8 @@ pub struct Known {
     pub name: StepName,
     /// As progress shows it, for one platform.
     pub shown: String,
+    /// The instruction as it is written, joined; its keyword in upper case.
+    pub written: String,
     /// The stage by name.
     pub stage: Option<String>,
     /// First and last line of the instruction.
@@ -48,8 +50,14 @@ impl Outline {
             };
             let source =
                 matches!(vertex.op, Op::Local(_) | Op::Image { .. } | Op::Http { .. } | Op::Git { .. });
+            let action = written.map(|s| s.instruction).filter(|_| !image).or(instruction);
+            let words =
+                action.map(|i| String::from_utf8_lossy(&i.text.bytes).trim().to_owned()).unwrap_or_default();
+            let keyword = words.split(char::is_whitespace).next().unwrap_or_default().len();
+            let (keyword, rest) = words.split_at_checked(keyword).unwrap_or_default();
             Known {
                 name: StepName::parse(&vertex.name),
+                written: format!("{}{rest}", keyword.to_uppercase()),
                 shown: vertex.name.clone(),
                 stage: stage.map(|s| s.label()),
                 lines: instruction.map(|i| (i.line, i.end_line)),

@@ -140,7 +140,8 @@ fn find(name: &StepName, outline: &Outline, taken: &[bool], how: How) -> Option<
         let found = match how {
             How::Name => steps().find(|(_, k)| same_image(k) && same_stage(k)),
             How::Position => steps().find(|(_, k)| same_image(k)),
-            How::Text => steps().find(|(_, k)| from(k) && same_stage(k) && fits(&k.name.text, &name.text)),
+            // A stage has one base, whatever an argument made of its name.
+            How::Text => steps().find(|(_, k)| from(k) && same_stage(k)),
         };
         return found.map(|(at, _)| at);
     }
@@ -154,7 +155,7 @@ fn find(name: &StepName, outline: &Outline, taken: &[bool], how: How) -> Option<
             .map(|(at, _)| at),
         How::Position => steps()
             .filter(|(at, k)| free(at) && same_half(k) && k.name.index == name.index && same_stage(k))
-            .find(|(_, k)| k.name.keyword() == name.keyword() && fits(&k.name.text, &name.text))
+            .find(|(_, k)| k.name.keyword() == name.keyword() && fits(k, &name.text))
             .map(|(at, _)| at),
         How::Text => {
             let mut found = steps().filter(|(at, k)| free(at) && same_half(k) && k.name.text == name.text);
@@ -180,72 +181,111 @@ fn image(text: &str) -> &str {
     image.split('@').next().unwrap_or(image)
 }
 
-/// Whether a text is another one with variables replaced by something, or cut off.
-fn fits(written: &str, shown: &str) -> bool {
-    if written == shown {
-        return true;
-    }
-    if let Some(head) = shown.strip_suffix("...").filter(|h| h.len() > 20)
-        && written.starts_with(head)
-    {
-        return true;
-    }
-    let mut rest = shown;
-    let mut first = true;
-    let parts = literals(written);
-    let variables = parts.len() > 1;
-    for (n, part) in parts.iter().enumerate() {
-        let found = match (first, n + 1 == parts.len()) {
-            (true, _) => rest.starts_with(part.as_str()).then_some(0),
-            (false, true) => rest.ends_with(part.as_str()).then(|| rest.len() - part.len()),
-            (false, false) => rest.find(part.as_str()),
-        };
-        let Some(at) = found else { return false };
-        rest = rest.get(at + part.len()..).unwrap_or_default();
-        first = false;
-    }
-    variables
+/// Whether the words of an instruction are those that a log shows: expanded, or as they are written.
+fn fits(known: &Known, shown: &str) -> bool {
+    let head = shown.strip_suffix("...").filter(|h| h.len() > 20);
+    known.name.text == shown
+        || head.is_some_and(|h| known.name.text.starts_with(h))
+        || values_of(&known.name.text, shown).is_some()
+        || values_of(&known.written, shown).is_some()
 }
 
-/// What stands between the variables of a text: `$NAME`, `${…}`, and `****` for what is secret.
-fn literals(text: &str) -> Vec<String> {
-    let mut out = vec![String::new()];
+/// The values of variables with which one text becomes another: the variables without a name are left out. `None` if it
+/// does not, or has no variables.
+fn values_of(written: &str, shown: &str) -> Option<Vec<(String, String)>> {
+    let (literals, variables) = taken_apart(written);
+    if variables.is_empty() {
+        return None;
+    }
+    let mut rest = shown.strip_prefix(literals.first()?.as_str())?;
+    let mut out = Vec::new();
+    for (n, (literal, variable)) in literals.iter().skip(1).zip(&variables).enumerate() {
+        let last = n + 1 == variables.len();
+        let at = match last {
+            true => rest.ends_with(literal.as_str()).then(|| rest.len() - literal.len())?,
+            false => rest.find(literal.as_str())?,
+        };
+        let value = rest.get(..at)?;
+        // Two variables side by side can share a text in many ways.
+        if !variable.is_empty() && (last || !literal.is_empty()) && !value.starts_with('$') {
+            out.push((variable.clone(), value.to_owned()));
+        }
+        rest = rest.get(at + literal.len()..)?;
+    }
+    Some(out)
+}
+
+/// What stands between the variables of a text, and their names: `$NAME`, `${NAME}`; without a name `${…:-…}`, and
+/// `****` for what is secret.
+fn taken_apart(text: &str) -> (Vec<String>, Vec<String>) {
+    let mut literals = vec![String::new()];
+    let mut variables = Vec::new();
     let mut chars = text.chars().peekable();
-    let next = |out: &mut Vec<String>| out.push(String::new());
+    let is_word = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
     while let Some(c) = chars.next() {
+        let mut name = String::new();
         match c {
             '$' if chars.peek() == Some(&'{') => {
-                let mut depth = 0_u32;
+                chars.next();
+                let mut depth = 1_u32;
                 for c in chars.by_ref() {
                     match c {
                         '{' => depth += 1,
-                        '}' if depth <= 1 => break,
+                        '}' if depth == 1 => break,
                         '}' => depth -= 1,
                         _ => {}
                     }
+                    name.push(c);
                 }
-                next(&mut out);
+                if !name.chars().all(|c| is_word(&c)) {
+                    name.clear();
+                }
             }
             '$' if chars.peek().is_some_and(|c| c.is_ascii_alphabetic() || *c == '_') => {
-                while chars.peek().is_some_and(|c| c.is_ascii_alphanumeric() || *c == '_') {
-                    chars.next();
+                while let Some(c) = chars.next_if(is_word) {
+                    name.push(c);
                 }
-                next(&mut out);
             }
-            '*' if chars.peek() == Some(&'*') => {
-                while chars.peek() == Some(&'*') {
-                    chars.next();
-                }
-                next(&mut out);
-            }
+            '*' if chars.peek() == Some(&'*') => while chars.next_if_eq(&'*').is_some() {},
             c => {
-                if let Some(last) = out.last_mut() {
+                if let Some(last) = literals.last_mut() {
                     last.push(c);
                 }
+                continue;
+            }
+        }
+        variables.push(name);
+        literals.push(String::new());
+    }
+    (literals, variables)
+}
+
+/// The values of build arguments that names of steps show: those that an instruction has as variables. Where steps
+/// disagree, there is no value.
+pub fn arguments(log: &BuildLog, outlines: &[Outline], declared: &[String]) -> Vec<(String, String)> {
+    let mut out: Vec<(String, Option<String>)> = Vec::new();
+    let reading = place(log, outlines);
+    for step in reading.builds.iter().flat_map(|b| &b.steps).filter(|s| s.logged.is_some()) {
+        let Some(place) = step.place.filter(|p| p.how != How::Text || step.parts.keyword() == "FROM") else {
+            continue;
+        };
+        let known = outlines.get(place.outline).and_then(|o| o.steps.get(place.vertex));
+        let shown = match step.parts.keyword() {
+            "FROM" => step.parts.text.split('@').next().unwrap_or_default(),
+            _ => &step.parts.text,
+        };
+        for (name, value) in known.and_then(|k| values_of(&k.written, shown)).unwrap_or_default() {
+            if !declared.contains(&name) || value.len() > 200 {
+                continue;
+            }
+            match out.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, known)) if known.as_ref() == Some(&value) => {}
+                Some((_, known)) => *known = None,
+                None => out.push((name, Some(value))),
             }
         }
     }
-    out
+    out.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// Instructions that the log does not have although the build was to come to them: those of a build that failed or was
@@ -258,6 +298,12 @@ fn missing<'l>(build: &Build<'l>, outlines: &[Outline], taken: &[Vec<bool>]) -> 
             .any(|s| matches!(s.state, StepState::Error | StepState::Unfinished) && s.counts());
     let place = |name: &StepName| (name.stage.clone(), name.index);
     let logged: Vec<_> = build.steps.iter().filter(|s| s.place.is_some()).map(|s| place(&s.parts)).collect();
+    let logged_stages: Vec<(usize, Option<&str>)> = build
+        .steps
+        .iter()
+        .filter(|s| s.counts())
+        .filter_map(|s| Some((s.place?.outline, s.parts.stage.as_deref())))
+        .collect();
     let used = |at: usize| build.steps.iter().any(|s| s.place.is_some_and(|p| p.outline == at));
     let mut out = Vec::new();
     for (at, (outline, taken)) in outlines.iter().zip(taken).enumerate() {
@@ -265,12 +311,11 @@ fn missing<'l>(build: &Build<'l>, outlines: &[Outline], taken: &[Vec<bool>]) -> 
             continue;
         }
         for (vertex, (known, taken)) in outline.steps.iter().zip(taken).enumerate() {
-            let counts = known.name.is_instruction()
-                && known.name.keyword() != "FROM"
-                && !known.name.link
-                && !known.source;
+            let counts = known.name.is_instruction() && known.name.keyword() != "FROM" && !known.source;
+            // Of steps that turn out to be the same only one is shown: on another platform, or in a stage that was built.
             let elsewhere = || outlines.len() > 1 && logged.contains(&place(&known.name));
-            if *taken || !counts || !(over || elsewhere()) {
+            let built = || logged_stages.contains(&(at, known.name.stage.as_deref()));
+            if *taken || !counts || !(over || elsewhere() || built()) {
                 continue;
             }
             let several = build.steps.iter().any(|s| s.parts.platform.is_some());
@@ -299,13 +344,21 @@ mod tests {
 
     #[test]
     fn words_fit_with_any_value_of_their_variables() {
-        assert!(fits("RUN echo $V > /v", "RUN echo 12 > /v"));
-        assert!(fits("RUN a ${X:-y} b", "RUN a 7 b"));
-        assert!(fits("RUN login ****", "RUN login $TOKEN"));
-        assert!(fits("RUN make all && make install && true", "RUN make all && make insta..."));
-        assert!(!fits("RUN echo $V > /v", "RUN echo 12 > /w"));
-        assert!(!fits("RUN a", "RUN b"));
-        assert!(!fits("RUN a", "RUN ab"));
+        let values = |written: &str, shown: &str| -> Option<String> {
+            let found = values_of(written, shown)?;
+            Some(found.iter().map(|(name, value)| format!("{name}={value} ")).collect())
+        };
+        assert_eq!(values("RUN echo $V > /v", "RUN echo 12 > /v").unwrap(), "V=12 ");
+        assert_eq!(values("COPY a${B}c ${D:-e} /", "COPY abbc x /").unwrap(), "B=bb ");
+        assert_eq!(
+            values("RUN for i in a; do echo $i; done", "RUN for i in a; do echo $i; done").unwrap(),
+            ""
+        );
+        assert_eq!(values("RUN login ****", "RUN login hunter2").unwrap(), "");
+        assert_eq!(values("RUN echo $A$B", "RUN echo xy").unwrap(), "B=xy ");
+        assert_eq!(values("RUN echo $V > /v", "RUN echo 12 > /w"), None);
+        assert_eq!(values("RUN a", "RUN a"), None);
+        assert_eq!(values("RUN ${", "RUN x").unwrap(), "");
     }
 
     #[test]

@@ -125,7 +125,10 @@ fn commits(build: &Build<'_>, places: &Places<'_>, given: &[(String, String)]) -
     let said = source.kept.iter().rev().find_map(|(line, text)| Some((commit_in(text)?, *line)));
     let named = reference.filter(|r| is_commit(r) && r.len() == 40).map(|r| (r, source.line));
     let Some((built, line)) = named.or(said) else { return Vec::new() };
-    let shown = logged.command.iter().flat_map(|c| c.build_args.iter().map(move |pair| (pair, Some(c.line))));
+    let shown = logged
+        .command
+        .iter()
+        .flat_map(|c| c.build_args.iter().chain(&c.labels).map(move |pair| (pair, Some(c.line))));
     let all = given.iter().map(|pair| (pair, None)).chain(shown);
     let mut seen: Vec<&str> = Vec::new();
     let mut out = Vec::new();
@@ -218,6 +221,9 @@ fn names_commit(name: &str) -> bool {
         "SERVICE",
         "RELEASE",
     ];
+    if name == "org.opencontainers.image.revision" || name == "org.label-schema.vcs-ref" {
+        return true;
+    }
     let upper = name.to_ascii_uppercase();
     let words: Vec<&str> = upper.split(['_', '-', '.']).filter(|w| !w.is_empty()).collect();
     let means = |w: &&str| MEANS.contains(w);

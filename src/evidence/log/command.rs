@@ -9,6 +9,8 @@ pub struct BuildCommand {
     pub text: String,
     /// `--build-arg`, with values that are there in full: no `$`, not masked.
     pub build_args: Vec<(String, String)>,
+    /// `--label`, in the same way.
+    pub labels: Vec<(String, String)>,
     /// `--no-cache`
     pub no_cache: bool,
     /// The context: what stands without a flag.
@@ -76,12 +78,16 @@ impl BuildCommand {
                 Some(value) => value,
                 None => rest.next().unwrap_or_default(),
             };
-            if name == "--build-arg"
-                && let Some((name, value)) = value.split_once('=')
+            let list = match name {
+                "--build-arg" => &mut out.build_args,
+                "--label" => &mut out.labels,
+                _ => continue,
+            };
+            if let Some((name, value)) = value.split_once('=')
                 && !value.contains(['$', '`'])
                 && !value.contains("***")
             {
-                out.build_args.push((name.to_owned(), value.to_owned()));
+                list.push((name.to_owned(), value.to_owned()));
             }
         }
         Some(out)
