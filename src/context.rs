@@ -33,7 +33,7 @@ pub use selector::{Selector, content_digest, dedupe, selector_digest};
 pub use tree::{Entry, EntryKind, Extended, MemoryEntry, RootRecord, Tree};
 pub use view::{Checksum, Placed, Selection, View};
 
-pub(crate) use tree::system_path;
+pub(crate) use tree::{path_bytes, system_path};
 
 use pattern::{Matcher, PatternError};
 use tree::Verdict;

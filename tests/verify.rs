@@ -906,3 +906,21 @@ fn without_a_dockerfile_the_way_without_one_is_told() {
     let told = fails(&["verify", image.path.to_str().unwrap(), source.path().to_str().unwrap()], None);
     assert!(told.contains("--root /app=src"), "{told}");
 }
+
+#[test]
+fn an_image_that_lies_in_its_own_context_is_not_looked_for_in_itself() {
+    let source = project(&[("Dockerfile", "FROM scratch\nCOPY . /app\n"), ("app.tar.old", "o")]);
+    let dockerfile = images::read(&source, "Dockerfile");
+    let image = Image::new().layer(
+        "COPY . /app # buildkit",
+        &[file("app/Dockerfile", &dockerfile), file("app/app.tar.old", "o")],
+    );
+    let archive = source.path().join("app.tar");
+    std::fs::write(&archive, image.oci()).unwrap();
+    let summary = source.path().join("summary.md");
+    std::fs::write(&summary, "").unwrap();
+    let more = ["--summary", summary.to_str().unwrap()];
+    assert_eq!(verify(&archive, source.path(), &more)["verdict"], "faithful");
+    let document = verify(&archive, source.path(), &["--root", "/app="]);
+    assert_eq!(differences(&document), ["missing summary.md"]);
+}

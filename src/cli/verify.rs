@@ -3,7 +3,7 @@
 use super::console::Busy;
 use super::place::{in_engine, in_registry};
 use super::{BuildArgs, CliError, Console, Exit};
-use crate::context::{ContextError, ContextIndex, find_past};
+use crate::context::{ContextError, ContextIndex, find_past, path_bytes};
 use crate::evidence::EvidenceError;
 use crate::evidence::expected::{ByHandError, Expected, base_of, by_hand, expect};
 use crate::evidence::explain::{explain, explain_past, past_contents};
@@ -221,7 +221,9 @@ fn by_dockerfile(
         context = build.lowered(&bases, context.take(), |model, graph, mut contexts| {
             let target = model.graph.target.unwrap_or_default();
             let output = graph.outputs.get(target).copied().flatten().flatten();
-            let expected = output.map_or_else(Expected::default, |id| expect(model, graph, &contexts, id));
+            let mut expected =
+                output.map_or_else(Expected::default, |id| expect(model, graph, &contexts, id));
+            forget_own(args, &mut expected);
             let instructions = Instructions::new(model, target, image);
             let build = Some((model, graph));
             let verifying =
@@ -250,10 +252,11 @@ fn by_roots(
     let contexts = Contexts { main: Some(context), ..Contexts::default() };
     let expected =
         contexts.main.as_ref().map_or_else(|| Ok(Expected::default()), |c| by_hand(c, &args.roots));
-    let expected = expected.map_err(|error| match error {
+    let mut expected = expected.map_err(|error| match error {
         ByHandError::Nothing(_) => CliError::failed(error.to_string()),
         ByHandError::Context(error) => problem(&error),
     })?;
+    forget_own(args, &mut expected);
     for image in &images.images {
         let tree = layers(args, images, image, busy)?;
         let instructions = Instructions::default();
@@ -265,6 +268,19 @@ fn by_roots(
         verified.add(image, None, &verification, &diffs);
     }
     Ok(())
+}
+
+/// The image itself may lie in the context, and so may what is told about it: neither was there when it was built.
+fn forget_own(args: &Args, expected: &mut Expected) {
+    let Ok(context) = args.build.invocation().context.canonicalize() else { return };
+    for path in [Some(&args.stored), args.summary.as_ref()].into_iter().flatten() {
+        if let Ok(path) = path.canonicalize()
+            && let Ok(inside) = path.strip_prefix(&context)
+            && !inside.as_os_str().is_empty()
+        {
+            expected.forget(&path_bytes(inside));
+        }
+    }
 }
 
 /// Looks for the commit that the image was made of.

@@ -29,6 +29,14 @@ pub struct Expected {
     pub unclear: Vec<(VertexId, String)>,
 }
 
+impl Expected {
+    /// Leaves out what is at or below a path of the main context.
+    pub fn forget(&mut self, path: &[u8]) {
+        self.claims
+            .retain(|_, claim| claim.origin != Origin::Context || !is_at_or_below(&claim.file.path, path));
+    }
+}
+
 /// A file of the source tree at a place of the image.
 #[derive(Clone, Debug)]
 pub struct Claim {
