@@ -140,7 +140,9 @@ fn only_a_name_of_an_engine_asks_it() {
     let archive = case.join("image.docker.tar").display().to_string();
     let source = case.join("source").display().to_string();
     layerlint(&["verify", &archive, &source], &engine.host());
-    layerlint(&["verify", "app:1", &source], &engine.host());
+    let (code, _, err) = layerlint(&["verify", "app:1", &source], &engine.host());
+    assert_eq!(code, Some(2));
+    assert!(err.contains("`layerlint verify docker://app:1`"), "{err}");
     layerlint(&["keys", &source], &engine.host());
     assert_eq!(*engine.asked.lock().unwrap(), Vec::<String>::new());
 }

@@ -18,11 +18,17 @@ pub(super) fn in_registry(path: &Path, build: &BuildArgs, command: &str) -> Resu
     let Some(reference) = reference(path).filter(|_| !path.exists()) else { return Ok(None) };
     let shown = path.display();
     let Some(registries) = build.registries()? else {
+        let mut help = format!("ask {} with `layerlint {command} {shown} --resolve`", reference.registry());
+        if command == "verify" {
+            help.push_str(&format!(
+                ", or the engine on this machine with `layerlint verify docker://{shown}`"
+            ));
+        }
         return Err(CliError::failed_with_help(
             format!(
                 "there is no folder or archive `{shown}`, and registries are asked with `--resolve` only"
             ),
-            format!("ask {} with `layerlint {command} {shown} --resolve`", reference.registry()),
+            help,
         ));
     };
     Ok(Some(Store::of_registry(registries.repository(&reference)?)))
