@@ -31,6 +31,8 @@ pub struct Invocation {
     pub target: Option<String>,
     /// `--build-arg`, in order; the last one of a name counts.
     pub build_args: Vec<(String, String)>,
+    /// Whether these are all arguments: one that is not given is not set. Otherwise it may have any value.
+    pub args_known: bool,
     /// `--platform`; empty means the machine's own, `linux/<arch>`.
     pub platforms: Vec<String>,
     /// `--build-context NAME=VALUE`.

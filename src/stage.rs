@@ -7,9 +7,9 @@ use crate::image::reference::Reference;
 use crate::invoke::Invocation;
 use crate::invoke::platform::Platform;
 use crate::source::{Span, nearest};
-use crate::syntax::word::{Lexer, NoVariables};
+use crate::syntax::word::{Lexer, NoVariables, Variables as _};
 use crate::syntax::{Args, Document, Instruction, Keyword};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
 /// All stages of a Dockerfile.
@@ -32,8 +32,26 @@ pub struct StageGraph<'a> {
     /// Unnamed stages that BuildKit adds for `--from=IMAGE` and for mounts without `from`. They have no effect but on
     /// the names of steps.
     pub extra_stages: usize,
+    /// What SOURCE_DATE_EPOCH means here.
+    pub source_date: SourceDate,
     names: HashMap<String, usize>,
     contexts: Vec<(String, String)>,
+    /// Places that are taken from and are no stages, in the order of the file: `--from=N` counts them behind the stages.
+    extras: Vec<Base>,
+}
+
+/// SOURCE_DATE_EPOCH as BuildKit reads it before it looks at any stage (`resolveSourceDateEpochValue` in
+/// `dockerfile2llb/epoch.go`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceDate {
+    /// Whether `--build-arg` gives it; what it gives is replaced by the number, or dropped if there is none.
+    pub given: bool,
+    /// Seconds since 1970, if there is a date.
+    pub seconds: Option<i64>,
+    /// Whether a download decides.
+    pub open: bool,
+    /// The number as an argument.
+    pub text: Option<String>,
 }
 
 /// One stage.
@@ -65,6 +83,8 @@ pub struct Stage<'a> {
     pub uses: Vec<Use>,
     /// Whether the target needs it.
     pub reachable: bool,
+    /// How many triggers lie between the target and it: BuildKit finds it that many rounds later.
+    pub rounds: usize,
 }
 
 impl Stage<'_> {
@@ -76,7 +96,8 @@ impl Stage<'_> {
     /// The stage that it continues with FROM.
     pub fn parent(&self) -> Option<usize> {
         match self.base {
-            Base::Stage(i) => Some(i),
+            // One that a build context replaces continues nothing.
+            Base::Stage(i) if self.context.is_none() => Some(i),
             _ => None,
         }
     }
@@ -183,6 +204,7 @@ impl<'a> StageGraph<'a> {
         };
         let target_name = build.target.clone().or_else(|| froms.last().and_then(|i| name_of(*i)));
 
+        let platform_text = platform.full();
         let mut graph = StageGraph {
             document,
             global_args,
@@ -193,7 +215,9 @@ impl<'a> StageGraph<'a> {
             errors,
             extra_stages: 0,
             names: HashMap::new(),
-            contexts: build.contexts.clone(),
+            contexts: contexts_for(&platform_text, &build.contexts),
+            extras: Vec::new(),
+            source_date: SourceDate::default(),
         };
         let undefined = graph.define_globals(build, lexer);
 
@@ -206,6 +230,7 @@ impl<'a> StageGraph<'a> {
             }
             graph.stages.push(stage);
         }
+        graph.find_source_date(build);
         graph.collect_uses(&names);
         graph.find_target(&names, build);
         graph.check_order();
@@ -221,13 +246,65 @@ impl<'a> StageGraph<'a> {
         })
     }
 
-    /// What a `--from` value or the `from` of a mount means, whatever its case.
+    /// What a `--from` value means, whatever its case.
     pub fn resolve(&self, from: &str) -> Base {
         match from.parse::<usize>() {
             Ok(n) if n < self.stages.len() => Base::Stage(n),
-            Ok(_) => Base::Unknown,
-            Err(_) => find_base(from, &self.names, &self.contexts, true),
+            Ok(n) => self.extras.get(n - self.stages.len()).cloned().unwrap_or(Base::Unknown),
+            Err(_) => self.resolve_name(from),
         }
+    }
+
+    /// What the `from` of a mount means, whatever its case: a number is no stage there.
+    pub fn resolve_name(&self, from: &str) -> Base {
+        find_base(from, &self.names, &self.contexts, true)
+    }
+
+    /// The value of a build argument as the stages see it.
+    pub fn build_arg<'b>(&'b self, build: &'b Invocation, name: &str) -> Option<&'b str> {
+        match name {
+            "SOURCE_DATE_EPOCH" if self.source_date.given => self.source_date.text.as_deref(),
+            name => build.build_arg(name),
+        }
+    }
+
+    /// Reads SOURCE_DATE_EPOCH: seconds, or where the date is taken from.
+    fn find_source_date(&mut self, build: &Invocation) {
+        const NAME: &str = "SOURCE_DATE_EPOCH";
+        let given = build.build_arg(NAME);
+        let global = self.globals.as_slice().value(NAME).filter(|v| !v.is_empty());
+        let Some(value) = given.or(global).map(str::to_owned) else { return };
+        let mut date = SourceDate { given: given.is_some(), ..SourceDate::default() };
+        let stage = |s: &&Stage<'_>| s.name.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(&value));
+        if let Ok(seconds) = value.parse::<i64>() {
+            date.seconds = Some(seconds);
+        } else if value.is_empty() || value == "context" {
+            // A directory has no date.
+        } else if let Some((_, place)) = build_context(&self.contexts, &value) {
+            date.open =
+                ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|p| place.starts_with(p));
+        } else if let Some(stage) = self.stages.iter().find(stage) {
+            match dates(stage) {
+                Ok(()) => date.open = true,
+                Err(message) => {
+                    let place = StageError::file(message);
+                    self.errors.push(StageError { span: stage.from.span, ..place });
+                }
+            }
+        } else {
+            let message = format!(
+                "SOURCE_DATE_EPOCH is a number of seconds or says where to find a date, not `{value}`"
+            );
+            self.errors.push(StageError::file(message));
+        }
+        date.text = date.seconds.map(|s| s.to_string());
+        if self.globals.as_slice().value(NAME).is_some() {
+            match &date.text {
+                Some(text) => set(&mut self.globals, NAME, text.clone()),
+                None => self.globals.retain(|(name, _)| name != NAME),
+            }
+        }
+        self.source_date = date;
     }
 
     /// Evaluates the ARGs before the first FROM; returns those that have no value.
@@ -308,13 +385,10 @@ impl<'a> StageGraph<'a> {
             }
             Ok(e) => {
                 // A part that only a build argument can fill makes the result a guess.
-                let partial = e.unset.iter().any(|n| undefined.contains(n));
+                let partial = !build.args_known && e.unset.iter().any(|n| undefined.contains(n));
                 base_text = e.text;
-                base = if partial {
-                    Base::Unknown
-                } else {
-                    find_base(&base_text, names, &build.contexts, false)
-                };
+                base =
+                    if partial { Base::Unknown } else { find_base(&base_text, names, &self.contexts, false) };
                 if base == Base::Unknown && !partial && !base_text.is_empty() {
                     let help = (base_text.to_lowercase() != base_text).then(|| {
                         "repository names are lower case; a stage must be named as it is spelled".to_owned()
@@ -343,7 +417,7 @@ impl<'a> StageGraph<'a> {
                 Err(e) => fail(flag.value_span, e.to_string(), None, e.depends_on_values()),
             }
         }
-        let context = name.as_deref().and_then(|n| build_context(&build.contexts, n)).map(|(_, v)| v);
+        let context = name.as_deref().and_then(|n| build_context(&self.contexts, n)).map(|(_, v)| v);
         Stage {
             index,
             name,
@@ -358,6 +432,7 @@ impl<'a> StageGraph<'a> {
             context,
             uses: Vec::new(),
             reachable: false,
+            rounds: 0,
         }
     }
 
@@ -390,6 +465,10 @@ impl<'a> StageGraph<'a> {
             let (first, instructions) = (self.stages[index].first, self.stages[index].instructions);
             for (offset, instruction) in instructions.iter().enumerate() {
                 self.uses_of(index, instruction, first + offset, false, names, &mut uses);
+            }
+            // Nothing is run in a stage that a build context replaces: what it would take is not asked for.
+            if self.stages[index].context.is_some() {
+                uses.clear();
             }
             self.stages[index].uses = uses;
         }
@@ -430,9 +509,12 @@ impl<'a> StageGraph<'a> {
                     return;
                 }
                 let source = match value.parse::<i64>() {
-                    Ok(n) => match usize::try_from(n).ok().filter(|n| *n < self.stages.len()) {
-                        Some(n) => Base::Stage(n),
-                        None => {
+                    Ok(n) => match usize::try_from(n).ok().map(|n| (n, n.checked_sub(self.stages.len()))) {
+                        Some((n, None)) => Base::Stage(n),
+                        Some((_, Some(extra))) if extra < self.extras.len() => {
+                            self.extras.get(extra).cloned().unwrap_or(Base::Unknown)
+                        }
+                        _ => {
                             let count = self.stages.len();
                             fail(
                                 flag.value_span,
@@ -444,8 +526,9 @@ impl<'a> StageGraph<'a> {
                     },
                     Err(_) => find_base(value, names, &self.contexts, true),
                 };
-                if !matches!(source, Base::Stage(_)) {
+                if !matches!(source, Base::Stage(_)) && value.parse::<i64>().is_err() {
                     self.extra_stages += 1;
+                    self.extras.push(source.clone());
                 }
                 if source == Base::Unknown {
                     let help = nearest(&value.to_lowercase(), names.keys().map(String::as_str))
@@ -467,13 +550,19 @@ impl<'a> StageGraph<'a> {
                         "" => {
                             if !names.contains_key("scratch") {
                                 self.extra_stages += 1;
+                                self.extras.push(Base::Scratch);
                             }
-                            continue;
+                            match names.get("scratch") {
+                                // BuildKit looks for a stage of that name, whatever the type of the mount.
+                                Some(stage) => Base::Stage(*stage),
+                                None => continue,
+                            }
                         }
                         value => find_base(value, names, &self.contexts, true),
                     };
                     if !matches!(source, Base::Stage(_)) {
                         self.extra_stages += 1;
+                        self.extras.push(source.clone());
                     }
                     let span = field.map_or(flag.span, |f| f.span);
                     if source == Base::Unknown {
@@ -510,12 +599,21 @@ impl<'a> StageGraph<'a> {
                 found
             }
         };
-        let mut open: Vec<usize> = self.target.into_iter().collect();
-        while let Some(index) = open.pop() {
-            if std::mem::replace(&mut self.stages[index].reachable, true) {
+        // What triggers need is found after everything else.
+        let mut open: VecDeque<(usize, usize)> = self.target.into_iter().map(|t| (t, 0)).collect();
+        while let Some((index, rounds)) = open.pop_front() {
+            let stage = &mut self.stages[index];
+            if std::mem::replace(&mut stage.reachable, true) {
                 continue;
             }
-            open.extend(self.stages[index].uses.iter().filter_map(Use::stage));
+            stage.rounds = rounds;
+            for used in &stage.uses {
+                match (used.stage(), used.onbuild) {
+                    (Some(next), false) => open.push_front((next, rounds)),
+                    (Some(next), true) => open.push_back((next, rounds + 1)),
+                    (None, _) => {}
+                }
+            }
         }
     }
 
@@ -541,7 +639,11 @@ impl<'a> StageGraph<'a> {
                     message,
                     help,
                     depends_on_args: false,
-                    only_if_built: !circle,
+                    // BuildKit looks for circles that instructions make; with FROM in it, it comes across a circle when it
+                    // builds the stage (`validateCircularDependency`).
+                    only_if_built: used.onbuild
+                        || other != stage.index
+                            && !self.follow(other, stage.index, |u| u.kind != UseKind::From && !u.onbuild),
                 });
             }
         }
@@ -550,6 +652,10 @@ impl<'a> StageGraph<'a> {
 
     /// Whether `from` needs `to`, directly or through others.
     pub fn reaches(&self, from: usize, to: usize) -> bool {
+        self.follow(from, to, |_| true)
+    }
+
+    fn follow(&self, from: usize, to: usize, counts: impl Fn(&Use) -> bool) -> bool {
         let mut seen = vec![false; self.stages.len()];
         let mut open = vec![from];
         while let Some(index) = open.pop() {
@@ -557,7 +663,7 @@ impl<'a> StageGraph<'a> {
                 return true;
             }
             if !std::mem::replace(&mut seen[index], true) {
-                open.extend(self.stages[index].uses.iter().filter_map(Use::stage));
+                open.extend(self.stages[index].uses.iter().filter(|u| counts(u)).filter_map(Use::stage));
             }
         }
         false
@@ -661,6 +767,35 @@ pub const AUTOMATIC_ARGS: [&str; 11] = [
     "TARGETSTAGE",
 ];
 
+/// Whether the date of a build can be taken from a stage: `FROM scratch` and one ADD of a download.
+fn dates(stage: &Stage<'_>) -> Result<(), String> {
+    let refuse =
+        |why: &str| Err(format!("SOURCE_DATE_EPOCH cannot be taken from stage `{}`: {why}", stage.label()));
+    if stage.base_text != "scratch" {
+        return refuse("it does not begin with `FROM scratch`");
+    }
+    let mut sources = 0;
+    for instruction in stage.instructions {
+        match (&instruction.args, instruction.keyword) {
+            (Args::ArgDefs(_), _) => {}
+            (Args::Transfer { sources: list, .. }, Keyword::Add) => sources += list.len(),
+            _ => return refuse("it has more than ARG and ADD"),
+        }
+    }
+    if sources == 1 { Ok(()) } else { refuse("it has not exactly one download") }
+}
+
+/// The build contexts that count for one platform: `NAME` and `NAME::PLATFORM`, of which the latter wins.
+fn contexts_for(platform: &str, contexts: &[(String, String)]) -> Vec<(String, String)> {
+    let of = |wanted: bool| {
+        contexts.iter().filter(move |(name, _)| match name.split_once("::") {
+            Some((_, only)) => wanted && only == platform,
+            None => !wanted,
+        })
+    };
+    of(false).chain(of(true)).cloned().collect()
+}
+
 fn find_base(
     text: &str,
     names: &HashMap<String, usize>,
@@ -694,5 +829,6 @@ fn build_context(contexts: &[(String, String)], name: &str) -> Option<(String, S
     }
     let plain = |n: &str| Reference::parse(n).map_or_else(|| n.to_owned(), |r| r.familiar());
     let wanted = plain(name);
-    contexts.iter().rev().find(|(n, _)| n == name || plain(n) == wanted).cloned()
+    let given = |n: &str| n.split_once("::").map_or_else(|| n.to_owned(), |(name, _)| name.to_owned());
+    contexts.iter().rev().find(|(n, _)| given(n) == name || plain(&given(n)) == wanted).cloned()
 }

@@ -11,7 +11,6 @@ use crate::image::{BaseImage, Images};
 use crate::invoke::platform::Platform;
 use crate::source::Span;
 use crate::stage::{Base, StageGraph};
-use crate::syntax::word::Variables;
 use std::collections::HashMap;
 
 /// The operations of a build.
@@ -111,7 +110,7 @@ pub struct Local {
 
 /// One action of a file operation. Indexes as BuildKit writes them: below the number of inputs an input, above it
 /// the result of an earlier action, −1 nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileAction {
     /// What it changes.
     pub input: i64,
@@ -124,7 +123,7 @@ pub struct FileAction {
 }
 
 /// Kinds of file actions, with the fields that enter the key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// COPY, ADD
     Copy(CopyAction),
@@ -153,7 +152,7 @@ pub enum FileKind {
 }
 
 /// A copy.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CopyAction {
     /// Path or pattern in the source, absolute.
     pub src: String,
@@ -322,7 +321,20 @@ impl<'a> BuildGraph<'a> {
             context: None,
             context_paths: Vec::new(),
             image_vertices: HashMap::new(),
-            epoch: epoch(model),
+            identities: Vec::new(),
+            known: HashMap::new(),
+            epoch: model
+                .graph
+                .source_date
+                .seconds
+                .and_then(|seconds| seconds.checked_mul(1_000_000_000))
+                .unwrap_or(-1),
+            many: match model.build.build_arg("BUILDKIT_MULTI_PLATFORM") {
+                Some(wanted) if !wanted.is_empty() => {
+                    matches!(wanted, "1" | "t" | "T" | "TRUE" | "true" | "True")
+                }
+                _ => model.build.platforms.len() > 1,
+            },
         };
         for index in 0..model.stages.len() {
             if lower.graph.stages[index].reachable {
@@ -336,7 +348,46 @@ impl<'a> BuildGraph<'a> {
             local.follow_paths = narrowed(paths);
         }
         let Lower { vertices, outputs, errors, .. } = lower;
-        BuildGraph { vertices, outputs, errors }
+        let mut out = BuildGraph { vertices, outputs, errors };
+        if let Some(target) = model.graph.target {
+            out.keep_for(target);
+        }
+        out
+    }
+
+    /// Drops operations that the result is not made from: a stage that `--from` names beside heredocs alone is followed,
+    /// and not built.
+    fn keep_for(&mut self, target: usize) {
+        let mut kept = vec![false; self.vertices.len()];
+        let mut open: Vec<VertexId> =
+            self.outputs.get(target).copied().flatten().flatten().into_iter().collect();
+        while let Some(id) = open.pop() {
+            if let Some(slot @ false) = kept.get_mut(id) {
+                *slot = true;
+                open.extend(self.vertices.get(id).iter().flat_map(|v| &v.inputs));
+            }
+        }
+        if kept.iter().all(|kept| *kept) {
+            return;
+        }
+        let mut places = Vec::with_capacity(kept.len());
+        let mut next = 0;
+        for kept in &kept {
+            places.push(kept.then_some(next));
+            next += usize::from(*kept);
+        }
+        let place = |id: VertexId| places.get(id).copied().flatten();
+        let mut number = 0;
+        self.vertices.retain(|_| {
+            number += 1;
+            kept.get(number - 1).copied().unwrap_or(false)
+        });
+        for vertex in &mut self.vertices {
+            vertex.inputs = vertex.inputs.iter().filter_map(|id| place(*id)).collect();
+        }
+        for output in self.outputs.iter_mut().flatten() {
+            *output = output.and_then(place);
+        }
     }
 }
 
@@ -352,14 +403,6 @@ fn narrowed(mut paths: Vec<String>) -> Option<Vec<String>> {
     Some(paths)
 }
 
-/// SOURCE_DATE_EPOCH in nanoseconds.
-fn epoch(model: &BuildModel<'_>) -> i64 {
-    let given = model.build.build_arg("SOURCE_DATE_EPOCH").map(str::to_owned);
-    let global = model.graph.globals.as_slice().value("SOURCE_DATE_EPOCH").map(str::to_owned);
-    let seconds = given.or(global).and_then(|v| v.trim().parse::<i64>().ok());
-    seconds.and_then(|s| s.checked_mul(1_000_000_000)).unwrap_or(-1)
-}
-
 struct Lower<'m, 'a> {
     model: &'m BuildModel<'a>,
     graph: &'a StageGraph<'a>,
@@ -371,6 +414,10 @@ struct Lower<'m, 'a> {
     context_paths: Vec<String>,
     image_vertices: HashMap<(String, String), Option<VertexId>>,
     epoch: i64,
+    many: bool,
+    /// Of each vertex the first one that is equal to it: two stages may do the same on the same base.
+    identities: Vec<VertexId>,
+    known: HashMap<String, VertexId>,
 }
 
 /// What is the same for all steps of a stage.
@@ -380,6 +427,8 @@ struct StageWork {
     ignore_cache: bool,
     names: Names,
     output: Option<VertexId>,
+    /// Whether it stands on an image, in the end.
+    on_image: bool,
 }
 
 impl<'a> Lower<'_, 'a> {
@@ -403,9 +452,18 @@ impl<'a> Lower<'_, 'a> {
             index,
             platform: model.start.platform.clone(),
             ignore_cache: self.ignores_cache(stage.name.as_deref()),
-            names: Names::new((!alone).then_some(label), total),
+            // Triggers of the image are known only after it was named.
+            names: Names::new((!alone).then_some(label), total - triggers),
             output: None,
+            on_image: match graph.lineage(index).first().and_then(|root| graph.stages.get(*root)) {
+                Some(root) => root.context.is_some() || root.base != Base::Scratch,
+                None => false,
+            },
         };
+        // BuildKit names the image of a stage in every round in which it looks for stages that triggers need.
+        if has_image {
+            work.names.skip(stage.rounds);
+        }
         let base = match &stage.context {
             Some(value) => Base::Context { name: stage.label(), value: value.clone() },
             None => stage.base.clone(),
@@ -414,10 +472,16 @@ impl<'a> Lower<'_, 'a> {
             Base::Stage(parent) => self.outputs.get(*parent).copied().flatten().flatten(),
             other => self.source(other, &mut work, None),
         };
+        work.names.expect(triggers);
         for (number, step) in model.steps.iter().enumerate() {
             self.step(&mut work, number, step);
         }
         self.outputs[index] = Some(work.output);
+    }
+
+    /// What stands in front of the stage in names; empty if the build is for one platform.
+    fn prefix(&self, platform: &Platform, env: &[(String, String)]) -> String {
+        if self.many { name::platform_prefix(platform, env) } else { String::new() }
     }
 
     fn ignores_cache(&self, stage: Option<&str>) -> bool {
@@ -426,7 +490,30 @@ impl<'a> Lower<'_, 'a> {
             || build.no_cache_filter.iter().any(|f| stage.is_some_and(|s| s.eq_ignore_ascii_case(f)))
     }
 
+    fn identity(&self, id: VertexId) -> VertexId {
+        self.identities.get(id).copied().unwrap_or(id)
+    }
+
+    /// The place of an input among those of an operation, each of which counts once.
+    fn index_of(&self, inputs: &mut Vec<VertexId>, id: VertexId) -> i64 {
+        let wanted = self.identity(id);
+        let at = inputs.iter().position(|i| self.identity(*i) == wanted).unwrap_or_else(|| {
+            inputs.push(id);
+            inputs.len() - 1
+        });
+        i64::try_from(at).unwrap_or(i64::MAX)
+    }
+
     fn push(&mut self, work: &StageWork, op: Op<'a>, inputs: Vec<VertexId>, name: String) -> VertexId {
+        let made_from: Vec<VertexId> = inputs.iter().map(|id| self.identity(*id)).collect();
+        let on = if matches!(op, Op::Exec(_)) { work.platform.full() } else { String::new() };
+        let next = self.vertices.len();
+        let identity = match op {
+            // Images are told apart by what they are for; there is one context.
+            Op::Image { .. } | Op::Local(_) => next,
+            _ => *self.known.entry(format!("{on} {made_from:?} {op:?}")).or_insert(next),
+        };
+        self.identities.push(identity);
         self.vertices.push(Vertex {
             op,
             inputs,
@@ -454,7 +541,9 @@ impl<'a> Lower<'_, 'a> {
                     let image = self.images.get(reference, &platform);
                     let digest = image.and_then(|i| i.digest.as_deref());
                     let digest = digest.filter(|_| !reference.contains('@')).map(|d| format!("@{d}"));
-                    work.names.next(&format!("FROM {reference}{}", digest.unwrap_or_default()), false)
+                    let prefix = self.prefix(&work.platform, &[]);
+                    let text = format!("FROM {reference}{}", digest.unwrap_or_default());
+                    work.names.next(&text, false, &prefix)
                 } else {
                     format!("FROM {reference}")
                 };
@@ -582,7 +671,8 @@ impl<'a> Lower<'_, 'a> {
                 let Some(made) = &dir.made else { return };
                 let mut seen = step.state.as_ref().clone();
                 seen.cwd.clone_from(&dir.path);
-                let name = work.names.next(&name::text(step, &seen, escape), step.onbuild);
+                let prefix = self.prefix(&work.platform, &seen.env);
+                let name = work.names.next(&name::text(step, &seen, escape), step.onbuild, &prefix);
                 let base = work.output.map_or(-1, |_| 0);
                 let owner = owner(&step.state.user, base);
                 let kind = FileKind::Mkdir {
@@ -597,6 +687,9 @@ impl<'a> Lower<'_, 'a> {
                 if step.state.unknown.user {
                     self.note_unknown(id, &step.state, "user");
                 }
+                if self.graph.source_date.open {
+                    self.vertices[id].unknown.push("SOURCE_DATE_EPOCH (date of a download)".to_owned());
+                }
                 if step.state.unknown.cwd && !matches!(step_text(step), Some(t) if t.starts_with('/')) {
                     self.note_unknown(id, &step.state, "working directory");
                 }
@@ -609,7 +702,12 @@ impl<'a> Lower<'_, 'a> {
                 self.finish(work, number, id, before);
             }
             Action::Run(run) => {
-                let name = work.names.next(&name::text(step, &step.state, escape), step.onbuild);
+                // A state on nothing has no platform of its own.
+                let prefix = match work.on_image {
+                    true => self.prefix(&work.platform, &step.state.env),
+                    false => String::new(),
+                };
+                let name = work.names.next(&name::text(step, &step.state, escape), step.onbuild, &prefix);
                 let id = self.run(work, step, run, name);
                 self.finish(work, number, id, before);
             }
@@ -655,7 +753,8 @@ impl<'a> Lower<'_, 'a> {
         let owner = if copy.chown.is_empty() { None } else { owner(&copy.chown, base_index) };
         let (mode, mode_str) = chmod(&copy.chmod);
         let dest = clean_keeping_slash(&copy.dest);
-        let name = work.names.next(text, step.onbuild);
+        let prefix = self.prefix(&work.platform, &step.state.env);
+        let name = work.names.next(text, step.onbuild, &prefix);
 
         let mut kinds: Vec<(Option<VertexId>, CopyAction)> = Vec::new();
         let paths: Vec<String> = copy.paths().map(|(_, p)| p).collect();
@@ -730,7 +829,7 @@ impl<'a> Lower<'_, 'a> {
         let count = kinds.len();
         let mut slots = Vec::with_capacity(count);
         for (input, action) in kinds {
-            let secondary = input.map_or(-1, |id| index_of(&mut inputs, id));
+            let secondary = input.map_or(-1, |id| self.index_of(&mut inputs, id));
             slots.push((secondary, action));
         }
         let total = i64::try_from(inputs.len()).unwrap_or(i64::MAX);
@@ -758,7 +857,7 @@ impl<'a> Lower<'_, 'a> {
             return id;
         }
         let Some(below) = work.output else { return id };
-        let name = work.names.same(&format!("LINK {text}"), step.onbuild);
+        let name = work.names.same(&format!("LINK {text}"), step.onbuild, &prefix);
         let merge = self.push(work, Op::Merge, vec![below, id], name);
         self.vertices[merge].ignore_cache = work.ignore_cache;
         self.vertices[merge].internal = true;
@@ -769,8 +868,26 @@ impl<'a> Lower<'_, 'a> {
         let path = joined(&["/", name]);
         let kind = FileKind::Mkfile { path, mode, data: content.as_bytes().to_vec() };
         let action = FileAction { input: -1, secondary: -1, output: 0, kind };
-        let name = "[internal] preparing inline document".to_owned();
-        let id = self.push(work, Op::File(vec![action]), Vec::new(), name);
+        self.internal(work, action, Vec::new(), "[internal] preparing inline document")
+    }
+
+    /// An operation beside an instruction's own. Equal ones are one.
+    fn internal(
+        &mut self,
+        work: &StageWork,
+        action: FileAction,
+        inputs: Vec<VertexId>,
+        name: &str,
+    ) -> VertexId {
+        let same = |v: &Vertex<'_>| {
+            v.internal
+                && v.inputs == inputs
+                && matches!(&v.op, Op::File(actions) if *actions == [action.clone()])
+        };
+        if let Some(id) = self.vertices.iter().position(same) {
+            return id;
+        }
+        let id = self.push(work, Op::File(vec![action]), inputs, name.to_owned());
         self.vertices[id].internal = true;
         id
     }
@@ -849,7 +966,10 @@ impl<'a> Lower<'_, 'a> {
         let mut inputs = Vec::new();
         let mut all: Vec<Mount> = mounts
             .into_iter()
-            .map(|(input, mount)| Mount { input: input.map_or(-1, |id| index_of(&mut inputs, id)), ..mount })
+            .map(|(input, mount)| Mount {
+                input: input.map_or(-1, |id| self.index_of(&mut inputs, id)),
+                ..mount
+            })
             .collect();
         all.append(&mut secrets);
         let mut env = state.env.clone();
@@ -867,15 +987,7 @@ impl<'a> Lower<'_, 'a> {
             },
             chosen => chosen,
         };
-        let devices = run
-            .devices
-            .iter()
-            .map(|d| {
-                let (name, options) = d.split_once(',').unwrap_or((d, ""));
-                let name = name.strip_prefix("name=").unwrap_or(name);
-                (name.to_owned(), !options.split(',').any(|o| o == "required"))
-            })
-            .collect();
+        let devices = run.devices.iter().map(|d| device(d)).collect();
         let exec = Exec {
             args: run.args.clone(),
             env,
@@ -922,10 +1034,8 @@ impl<'a> Lower<'_, 'a> {
             timestamp: -1,
         };
         let action = FileAction { input: below.map_or(-1, |_| 0), secondary: -1, output: 0, kind };
-        let name = "[internal] setting cache mount permissions".to_owned();
-        let id = self.push(work, Op::File(vec![action]), below.into_iter().collect(), name);
-        self.vertices[id].internal = true;
-        id
+        let name = "[internal] setting cache mount permissions";
+        self.internal(work, action, below.into_iter().collect(), name)
     }
 }
 
@@ -934,14 +1044,6 @@ fn step_text<'s>(step: &'s Step<'_>) -> Option<&'s str> {
         crate::syntax::Args::Text(word) => Some(&word.text),
         _ => None,
     }
-}
-
-fn index_of(inputs: &mut Vec<VertexId>, id: VertexId) -> i64 {
-    let at = inputs.iter().position(|i| *i == id).unwrap_or_else(|| {
-        inputs.push(id);
-        inputs.len() - 1
-    });
-    i64::try_from(at).unwrap_or(i64::MAX)
 }
 
 fn secret(mount: &RunMount<'_>, files: &mut Vec<Mount>, env: &mut Vec<(String, String, bool)>) {
@@ -1054,6 +1156,25 @@ fn unknown_remote(op: &Op<'_>) -> Option<String> {
         }),
         _ => None,
     }
+}
+
+/// `--device`: its name, and whether the process runs without it (`ParseDevice` in `instructions/commands_rundevice.go`).
+fn device(text: &str) -> (String, bool) {
+    let (mut name, mut optional) = (String::new(), true);
+    for field in text.split(',') {
+        let (key, value) = field.split_once('=').map_or((field, None), |(k, v)| (k, Some(v)));
+        match (key.to_lowercase().as_str(), value) {
+            ("required", None) => optional = false,
+            ("required", Some(value)) => {
+                optional = !matches!(value, "1" | "t" | "T" | "TRUE" | "true" | "True");
+            }
+            ("name", Some(value)) => value.clone_into(&mut name),
+            // Any other `key=value` is a name like `vendor.com/class=device`.
+            _ if name.is_empty() => field.clone_into(&mut name),
+            _ => {}
+        }
+    }
+    (name, optional)
 }
 
 /// The name in `NAME:IP` or `NAME=IP`.

@@ -685,7 +685,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn arg(&self, name: &str, default: Option<&Word>) -> Result<Arg, BuildError> {
-        let (value, origin) = if let Some(given) = self.model.build.build_arg(name) {
+        let (value, origin) = if let Some(given) = self.model.graph.build_arg(self.model.build, name) {
             (Some(given.to_owned()), ArgOrigin::Given)
         } else if let Some(default) = default {
             (Some(self.expand(default)?), ArgOrigin::Default)
@@ -702,12 +702,15 @@ impl<'a> Walk<'_, 'a> {
         let state = &self.state;
         let mut script_file = None;
         let (args, shell_form) = match command {
+            Command::Exec(words) if words.is_empty() => {
+                return Err(BuildError::plain(instruction.span, "there is nothing to run"));
+            }
             Command::Exec(words) => (words.iter().map(|w| w.text.clone()).collect(), false),
             Command::Shell(word) => {
                 let text = match lone_heredoc(instruction, word) {
                     Some(heredoc) => {
                         let content = heredoc.content();
-                        if state.platform.os != "windows" && content.starts_with("#!") {
+                        if state.os != "windows" && content.starts_with("#!") {
                             let path = system::joined(&["/dev/pipes/", &heredoc.name]);
                             script_file = Some((heredoc.name.clone(), content));
                             path

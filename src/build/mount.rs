@@ -3,7 +3,7 @@
 use super::model::{BuildError, MountKind, RunMount, Sharing};
 use super::state::State;
 use crate::context::path::clean_str;
-use crate::stage::StageGraph;
+use crate::stage::{Base, StageGraph};
 use crate::syntax::word::Lexer;
 use crate::syntax::{Flag, Mount};
 
@@ -143,7 +143,10 @@ fn finish(
         return Ok(());
     }
     if !out.from_name.is_empty() {
-        out.from = Some(graph.resolve(&out.from_name));
+        out.from = Some(graph.resolve_name(&out.from_name));
+    } else if let (MountKind::Cache, stage @ Base::Stage(_)) = (kind, graph.resolve_name("scratch")) {
+        // A cache mount begins with what is called `scratch`.
+        out.from = Some(stage);
     }
     let cleaned = clean_str(&out.target);
     out.path = if cleaned.starts_with('/') {

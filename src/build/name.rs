@@ -2,6 +2,7 @@
 
 use super::model::{Action, Step};
 use super::state::{State, is_secret};
+use crate::invoke::platform::Platform;
 use crate::syntax::Heredoc;
 use crate::syntax::word::{Lexer, Variables};
 
@@ -17,22 +18,74 @@ impl Names {
         Self { stage, total, next: 0 }
     }
 
-    /// The name of the next step.
-    pub(super) fn next(&mut self, text: &str, onbuild: bool) -> String {
+    /// Numbers that nothing gets.
+    pub(super) fn skip(&mut self, numbers: usize) {
+        self.next += numbers;
+    }
+
+    /// More steps than were known before.
+    pub(super) fn expect(&mut self, more: usize) {
+        self.total += more;
+    }
+
+    /// The name of the next step. `platform` is what stands in front of the stage: [`platform_prefix`].
+    pub(super) fn next(&mut self, text: &str, onbuild: bool, platform: &str) -> String {
         self.next += 1;
-        self.same(text, onbuild)
+        self.same(text, onbuild, platform)
     }
 
     /// Another operation of the step that was named last.
-    pub(super) fn same(&self, text: &str, onbuild: bool) -> String {
+    pub(super) fn same(&self, text: &str, onbuild: bool, platform: &str) -> String {
         if self.total == 0 {
             return text.to_owned();
         }
         let stage = self.stage.as_ref().map(|s| format!("{s} ")).unwrap_or_default();
         let width = self.total.to_string().len();
         let onbuild = if onbuild { "ONBUILD " } else { "" };
-        format!("[{stage}{:width$}/{}] {onbuild}{text}", self.next, self.total)
+        format!("[{platform}{stage}{:width$}/{}] {onbuild}{text}", self.next, self.total)
     }
+}
+
+/// How a build for several platforms tells their steps apart: the platform, and the one that is compiled for where
+/// that is another one and a variable says it (`formatTargetPlatform`).
+pub(super) fn platform_prefix(platform: &Platform, env: &[(String, String)]) -> String {
+    format!("{}{} ", platform.full(), target(platform, env).unwrap_or_default())
+}
+
+fn target(base: &Platform, env: &[(String, String)]) -> Option<String> {
+    let mut parts = [None, None, None];
+    for (name, value) in env {
+        match name.as_str() {
+            "TARGETPLATFORM" => {
+                if let Ok(whole) = Platform::parse(value) {
+                    return other(base, &whole);
+                }
+            }
+            "TARGETOS" => parts[0] = Some(value.as_str()),
+            "TARGETARCH" => parts[1] = Some(value.as_str()),
+            "TARGETVARIANT" => parts[2] = Some(value.as_str()),
+            _ => {}
+        }
+    }
+    if parts == [None; 3] {
+        return None;
+    }
+    let [os, arch, variant] = parts;
+    let os = os.filter(|v| !v.is_empty()).unwrap_or(&base.os);
+    let arch = arch.filter(|v| !v.is_empty()).unwrap_or(&base.arch);
+    let whole = match variant.filter(|v| !v.is_empty()) {
+        Some(variant) => format!("{os}/{arch}/{variant}"),
+        None => format!("{os}/{arch}"),
+    };
+    other(base, &Platform::parse(&whole).ok()?)
+}
+
+fn other(base: &Platform, target: &Platform) -> Option<String> {
+    if target.os != base.os {
+        return Some(format!("->{}", target.full()));
+    }
+    let variant = if target.variant.is_empty() { String::new() } else { format!("/{}", target.variant) };
+    (target.arch != base.arch).then(|| format!("->{}{variant}", target.arch))
 }
 
 /// The variables of a state as they may be shown: BuildKit hides what comes from a secret, and so are values whose

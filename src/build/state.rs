@@ -25,6 +25,8 @@ pub struct State {
     pub shell: Option<Vec<String>>,
     /// What the stage is built for.
     pub platform: Platform,
+    /// The system that the base image is for, as its configuration says: it decides which shell there is.
+    pub os: String,
     /// What the base image decides and is not known.
     pub unknown: Unknown,
 }
@@ -60,6 +62,7 @@ impl State {
             cwd: "/".to_owned(),
             user: String::new(),
             shell: None,
+            os: platform.os.clone(),
             platform,
             unknown: Unknown::default(),
         };
@@ -72,8 +75,13 @@ impl State {
         let mut state = Self::scratch(platform);
         state.env.clear();
         state.config_env = image.config.env.iter().map(|e| split(e)).collect();
-        if !image.config.working_dir.is_empty() {
-            state.cwd.clone_from(&image.config.working_dir);
+        state.os.clone_from(&image.platform.os);
+        let dir = &image.config.working_dir;
+        if dir.starts_with('/') || state.platform.os == "windows" && !dir.is_empty() {
+            state.cwd.clone_from(dir);
+        } else if !dir.is_empty() {
+            // BuildKit sets it on itself.
+            state.cwd = super::system::joined(&["/", dir, dir]);
         }
         state.user.clone_from(&image.config.user);
         state.shell = Some(image.config.shell.clone()).filter(|s| !s.is_empty());
@@ -120,22 +128,23 @@ impl State {
             self.args.push(name.to_owned());
         }
         // BuildKit reads these two itself and keeps them from processes (`nonEnvArgs`).
-        if let Some(value) = value.filter(|_| !name.starts_with("BUILDKIT_SBOM_SCAN_")) {
+        if let Some(value) =
+            value.filter(|_| !matches!(name, "BUILDKIT_SBOM_SCAN_CONTEXT" | "BUILDKIT_SBOM_SCAN_STAGE"))
+        {
             set(&mut self.env, name, value);
         }
     }
 
     /// The words before a shell-form command.
     pub fn shell_words(&self) -> Vec<String> {
-        let default: &[&str] =
-            if self.platform.os == "windows" { &["cmd", "/S", "/C"] } else { &["/bin/sh", "-c"] };
+        let default: &[&str] = if self.os == "windows" { &["cmd", "/S", "/C"] } else { &["/bin/sh", "-c"] };
         self.shell.clone().unwrap_or_else(|| default.iter().map(|w| (*w).to_owned()).collect())
     }
 
     /// Whether shell-form commands are read by a POSIX shell.
     pub fn is_posix_shell(&self) -> bool {
         let program = match &self.shell {
-            None => return self.platform.os != "windows",
+            None => return self.os != "windows",
             Some(words) => words.first().map(String::as_str).unwrap_or_default(),
         };
         let name = program.rsplit(['/', '\\']).next().unwrap_or_default();

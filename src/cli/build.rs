@@ -219,6 +219,7 @@ impl BuildArgs {
             context: self.context.clone().unwrap_or_else(|| PathBuf::from(".")),
             target: self.target.clone().filter(|t| !t.is_empty()),
             build_args: build_args.collect(),
+            args_known: true,
             platforms: self.platform.clone(),
             contexts: self.build_context.clone(),
             images: self.image.iter().map(|(name, path)| (name.clone(), PathBuf::from(path))).collect(),

@@ -48,7 +48,9 @@ impl Reference {
         let piece = |p: &str| {
             let ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-');
             let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
-            p.bytes().all(ok) && edge(p.bytes().next()) && edge(p.bytes().last())
+            // Separators are `.`, `_`, `__` and any number of `-`.
+            let lone = !["..", "___", "._", "_.", "-.", ".-", "-_", "_-"].iter().any(|s| p.contains(s));
+            p.bytes().all(ok) && edge(p.bytes().next()) && edge(p.bytes().last()) && lone
         };
         if !repository.split('/').all(piece) {
             return None;

@@ -172,8 +172,7 @@ fn access(access: &Access) -> String {
 
 fn file_map(actions: &[FileAction]) -> String {
     let encode = base64::engine::general_purpose::STANDARD;
-    let texts: Vec<String> =
-        actions.iter().map(|a| format!("\"{}\"", encode.encode(action(&a.kind)))).collect();
+    let texts: Vec<String> = actions.iter().map(|a| format!("\"{}\"", encode.encode(action(a)))).collect();
     let object = Object::new().text_always("Type", "buildkit.file.v0").list("Actions", &texts);
     if has_default_indexes(actions) {
         return object.finish();
@@ -196,9 +195,9 @@ fn has_default_indexes(actions: &[FileAction]) -> bool {
 }
 
 /// The JSON of one action before it is wrapped in base64.
-pub fn action(kind: &FileKind) -> String {
-    match kind {
-        FileKind::Copy(copy) => copy_action(copy),
+pub fn action(action: &FileAction) -> String {
+    match &action.kind {
+        FileKind::Copy(copy) => copy_action(copy, action.secondary < 0),
         FileKind::Mkfile { path, mode, data } => Object::new()
             .text("path", path)
             .number("mode", *mode)
@@ -215,9 +214,13 @@ pub fn action(kind: &FileKind) -> String {
     }
 }
 
-fn copy_action(copy: &CopyAction) -> String {
+/// `from_nothing`: the source is an empty file system.
+fn copy_action(copy: &CopyAction, from_nothing: bool) -> String {
     // The name counts, the folder it stands in does not: that is what the selector is for.
-    let src = String::from_utf8_lossy(crate::context::path::base(copy.src.as_bytes())).into_owned();
+    let src = match from_nothing {
+        true => copy.src.clone(),
+        false => String::from_utf8_lossy(crate::context::path::base(copy.src.as_bytes())).into_owned(),
+    };
     Object::new()
         .text("src", &src)
         .text("dest", &copy.dest)

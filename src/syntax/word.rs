@@ -363,6 +363,14 @@ impl<'a, V: Variables + ?Sized> Run<'a, V> {
                 let modifier = self.chars.next();
                 match modifier {
                     Some(m @ ('+' | '-' | '?')) => self.choose(&name, m, true, depth),
+                    Some(m) if !matches!(m, '#' | '%') => {
+                        // The word is read before the modifier is judged, and not judged if it stays as it is.
+                        let word = self.until(Some('}'), false, depth + 1)?.0;
+                        if self.lexer.skip_unset && self.lookup(&name).is_none() {
+                            return Ok(format!("${{{name}:{m}{word}}}"));
+                        }
+                        Err(ExpandError::UnknownModifier(format!(":{m}")))
+                    }
                     other => Err(ExpandError::UnknownModifier(format!(":{}", other.unwrap_or('}')))),
                 }
             }
