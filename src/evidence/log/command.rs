@@ -103,7 +103,8 @@ fn start(text: &str) -> Option<usize> {
         let ends = rest.starts_with([' ', '\t']) || rest.starts_with(".exe ");
         let before = text.get(..at)?;
         // Back to the beginning of the word: a path.
-        let word = before.rfind([' ', '\t', ']']).map_or(0, |p| p + 1);
+        let group = before.ends_with("::group::");
+        let word = if group { at } else { before.rfind([' ', '\t', ']']).map_or(0, |p| p + 1) };
         let path = before.get(word..)?;
         let head = before.get(..word)?.trim_end();
         let shows = head.is_empty()
