@@ -12,6 +12,7 @@ mod graph;
 mod keys;
 mod log;
 mod place;
+mod repair;
 mod rules;
 mod state;
 mod verify;

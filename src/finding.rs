@@ -131,28 +131,28 @@ impl Finding {
         self
     }
 
-    /// A change to the files that removes it.
+    /// A change to the files that removes it, if one is known.
     #[must_use]
-    pub fn fix(mut self, fix: Fix) -> Self {
-        self.fix = Some(fix);
+    pub fn fix(mut self, fix: impl Into<Option<Fix>>) -> Self {
+        self.fix = fix.into();
         self
     }
 }
 
-/// Whether a fix can change what the image holds.
+/// Whether a fix may be applied unseen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Safety {
-    /// The image stays the same.
+    /// The image stays the same, or becomes what the Dockerfile plainly says it should be.
     Safe,
-    /// A person should look.
+    /// What is meant cannot be known for certain: a person should look.
     Unsafe,
 }
 
 /// A set of edits that belong together.
 #[derive(Clone, Debug)]
 pub struct Fix {
-    /// Whether it may change the image.
+    /// Whether it may be applied unseen.
     pub safety: Safety,
     /// What it does, in one clause.
     pub description: String,

@@ -22,6 +22,7 @@ pub mod config;
 pub mod context;
 pub mod evidence;
 pub mod finding;
+pub mod fix;
 pub mod image;
 pub mod invoke;
 pub mod key;

@@ -25,7 +25,7 @@ pub use context::{ContextFormat, write_context};
 pub use human::Human;
 pub use page::write_page;
 
-use crate::finding::{Finding, Label, Problem, ProblemKind, Severity, Unseen};
+use crate::finding::{Finding, Label, Problem, ProblemKind, Safety, Severity, Unseen};
 use crate::source::{Position, SourceFile};
 use serde::Serialize;
 use std::cell::RefCell;
@@ -273,6 +273,26 @@ impl Report {
             clauses.push(format!("{what} {}{more} ({}{help})", first.path, first.message));
         }
         (!clauses.is_empty()).then(|| format!("not known for certain: {}", clauses.join("; ")))
+    }
+
+    /// `1 finding can be fixed with --fix, 2 more with --fix --unsafe-fixes`.
+    pub fn fixable(&self) -> Option<String> {
+        let count = |safety| {
+            let fixes = self.findings.iter().filter_map(|finding| finding.fix.as_ref());
+            fixes.filter(|fix| fix.safety == safety).count()
+        };
+        match (count(Safety::Safe), count(Safety::Unsafe)) {
+            (0, 0) => None,
+            (safe, 0) => Some(format!("{} can be fixed with --fix", counted(safe, "finding", "findings"))),
+            (0, other) => Some(format!(
+                "{} can be fixed with --fix --unsafe-fixes; --diff shows how",
+                counted(other, "finding", "findings")
+            )),
+            (safe, other) => Some(format!(
+                "{} can be fixed with --fix, {other} more with --fix --unsafe-fixes",
+                counted(safe, "finding", "findings")
+            )),
+        }
     }
 
     /// Number of findings per rule, most first.

@@ -28,6 +28,7 @@ mod dockerignore_hides_copied;
 mod duplicate_context_copy;
 mod early;
 mod ecosystem;
+mod edit;
 mod env_shadows_arg;
 mod gha_repeat_build;
 mod gha_scope_collision;

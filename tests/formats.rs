@@ -235,6 +235,44 @@ fn sarif() {
               "ruleIndex": 1
             },
             {
+              "fixes": [
+                {
+                  "artifactChanges": [
+                    {
+                      "artifactLocation": {
+                        "uri": "a%20%26%20%3Cb%3E/Dockerfile"
+                      },
+                      "replacements": [
+                        {
+                          "deletedRegion": {
+                            "endColumn": 5,
+                            "endLine": 3,
+                            "startColumn": 5,
+                            "startLine": 3
+                          },
+                          "insertedContent": {
+                            "text": "apt-get update && "
+                          }
+                        },
+                        {
+                          "deletedRegion": {
+                            "endColumn": 1,
+                            "endLine": 3,
+                            "startColumn": 1,
+                            "startLine": 2
+                          },
+                          "insertedContent": {
+                            "text": ""
+                          }
+                        }
+                      ]
+                    }
+                  ],
+                  "description": {
+                    "text": "run `apt-get update` in the step that installs"
+                  }
+                }
+              ],
               "level": "warning",
               "locations": [
                 {
@@ -270,7 +308,8 @@ fn sarif() {
                     3
                   ],
                   "manager": "apt"
-                }
+                },
+                "fixSafety": "safe"
               },
               "relatedLocations": [
                 {

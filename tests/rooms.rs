@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 
 /// A room may name itself and the rooms before it. `invoke` and `image` stand side by side.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "source", "syntax", "invoke", "image", "stage", "context", "build", "cargo", "key", "evidence",
-    "finding", "reuse", "rule", "config", "baseline", "report", "cli",
+    "finding", "reuse", "rule", "config", "baseline", "fix", "report", "cli",
 ];
 
 fn files(dir: &Path, found: &mut Vec<PathBuf>) {

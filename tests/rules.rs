@@ -26,6 +26,7 @@ fn main() {
             let example = example.clone();
             trials.push(Trial::test(name, move || behaves(rule.name, &example)));
         }
+        trials.push(Trial::test(format!("{}::fixes", rule.name), move || fixes(rule)));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
@@ -64,6 +65,78 @@ fn behaves(rule: &str, example: &Example) -> Result<(), Failed> {
     };
     let details = serde_json::to_string_pretty(&report)?;
     Err(format!("rules/{rule}.md:{}: {wanted} wanted, got {found:?}\n{details}", example.line).into())
+}
+
+/// What `check` says of a folder, as names of rules, with these arguments.
+fn check(dir: &Path, args: &[&str]) -> Result<Vec<String>, Failed> {
+    let output = Command::new(env!("CARGO_BIN_EXE_layerlint"))
+        .args(["check", "--format", "json", "--no-config"])
+        .args(args)
+        .current_dir(dir)
+        .output()?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .map_err(|e| format!("no JSON ({e}): {}", String::from_utf8_lossy(&output.stderr)))?;
+    if report["errors"].as_array().is_none_or(|errors| !errors.is_empty()) {
+        return Err(format!("{}", report["errors"]).into());
+    }
+    let findings = report["findings"].as_array().cloned().unwrap_or_default();
+    Ok(findings.iter().map(|f| f["rule"].as_str().unwrap_or("?").to_owned()).collect())
+}
+
+fn laid_out(example: &Example) -> Result<tempfile::TempDir, Failed> {
+    let dir = tempfile::tempdir()?;
+    for (path, content) in &example.files {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        std::fs::write(path, content)?;
+    }
+    Ok(dir)
+}
+
+/// The fixes of a rule do what its page says: a fixed example is what becomes of the bad one before it, a fix leaves
+/// less to find and nothing new, the same once as twice, and a rule without fixes has none.
+fn fixes(rule: &'static layerlint::rule::Rule) -> Result<(), Failed> {
+    let page = Page::parse(rule.page);
+    let allowed: &[&str] = match page.fix {
+        "safe" => &["--fix"],
+        _ => &["--fix", "--unsafe-fixes"],
+    };
+    let mut fixed = 0;
+    let mut shown = 0;
+    for (n, example) in page.examples.iter().enumerate() {
+        let wanted = page.examples.get(n + 1).filter(|next| next.kind == ExampleKind::Fixed);
+        if example.kind != ExampleKind::Bad {
+            continue;
+        }
+        let dir = laid_out(example)?;
+        let before = check(dir.path(), &[])?;
+        let after = check(dir.path(), allowed)?;
+        let place = format!("rules/{}.md:{}", rule.name, example.line);
+        if after != check(dir.path(), &[])? {
+            return Err(format!("{place}: what is reported after --fix is not what is left").into());
+        }
+        if after.len() < before.len() {
+            fixed += 1;
+            if after.iter().any(|name| !before.contains(name)) {
+                return Err(format!("{place}: after --fix there is {after:?}").into());
+            }
+        }
+        if let Some(wanted) = wanted {
+            shown += 1;
+            for (path, content) in &wanted.files {
+                let now = std::fs::read_to_string(dir.path().join(path)).unwrap_or_default();
+                if now != *content {
+                    return Err(format!("{place}: {path} is after --fix\n{now}").into());
+                }
+            }
+        }
+    }
+    match (page.fix, fixed, shown) {
+        ("none", 0, 0) => Ok(()),
+        ("none", ..) => Err("the page says that there is no fix, and there is one".into()),
+        (_, 0, _) | (.., 0) => Err("the page promises a fix, and no example shows one".into()),
+        _ => Ok(()),
+    }
 }
 
 fn list_and_folder_agree() -> Result<(), Failed> {

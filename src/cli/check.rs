@@ -2,6 +2,7 @@
 
 use super::builds::BuildFiles;
 use super::configuration::{ConfigArgs, today};
+use super::repair::{FixArgs, Repairs};
 use super::{CliError, Console, Exit, build, rules};
 use crate::baseline::{self, Baseline};
 use crate::config::{self, Config};
@@ -62,6 +63,8 @@ pub(super) struct Args {
     /// Exit with 1 from this severity on [default: warning]
     #[arg(long, value_name = "SEVERITY")]
     fail_on: Option<Threshold>,
+    #[command(flatten)]
+    fixes: FixArgs,
     /// Show nothing that is known from a file of --write-baseline, wherever its lines have moved to
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
@@ -213,6 +216,8 @@ struct Outcome {
     terms: Option<Terms>,
     problems: Vec<Problem>,
     unseen: Vec<Unseen>,
+    /// How it is built.
+    invocation: Option<Invocation>,
 }
 
 pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> {
@@ -237,17 +242,18 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
     let mut paths: Vec<String> = targets.iter().map(|(target, _)| shown(&target.path)).collect();
     let outcomes = in_parallel(targets, |(target, terms)| lint(target, terms, args, &linter));
     let sources = Sources::default();
-    let mut findings = Vec::new();
+    let mut found = Vec::new();
     let mut unseen = Vec::new();
-    let mut failing = false;
     let mut known = Known::default();
     let mut looked_at = Vec::new();
+    let mut repairs = Repairs::default();
     let (in_builds, build_names) = in_build_files(&linter, &build_files, args)?;
     let files = files + build_names.len();
     paths.extend(build_names);
     let outcomes = outcomes.into_iter().map(|outcome| for_its_builds(outcome, &lent, &build_files));
     for mut outcome in outcomes.chain(in_builds) {
         let refused = !outcome.problems.is_empty();
+        let mut fail_on = config::Threshold::Warning;
         // Dockerfiles that are built in one context share what is wrong with it.
         for problem in outcome.problems {
             if !problems.contains(&problem) {
@@ -258,16 +264,32 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
         if let Some(terms) = outcome.terms {
             known.take(&mut outcome.findings, &terms)?;
             outcome.findings.retain(|finding| finding.severity >= terms.min_severity);
-            failing |= outcome.findings.iter().any(|finding| terms.fail_on.reached(finding.severity));
+            if let (true, false, Some(invocation), Some(file)) =
+                (args.fixes.wanted(), refused, &outcome.invocation, &outcome.file)
+            {
+                let look = |file: &SourceFile| {
+                    let mut left = look_again(file, &terms, invocation, &linter)?;
+                    known.take(&mut left, &terms).ok()?;
+                    Some(left)
+                };
+                let (file, left) = repairs.dockerfile(&args.fixes, file, outcome.findings.clone(), look);
+                if args.fixes.writes() {
+                    (outcome.file, outcome.findings) = (Some(file), left);
+                }
+            }
+            fail_on = terms.fail_on;
             if let Some(file) = outcome.file.as_ref().filter(|_| !refused) {
                 looked_at.push((file.path.clone(), terms.settings));
             }
         }
-        findings.extend(outcome.findings);
+        found.push((outcome.findings, fail_on));
         if let Some(file) = outcome.file {
             sources.add(file);
         }
     }
+    repairs.others(found.iter_mut().map(|(findings, _)| findings), args.fixes.writes())?;
+    let mut failing = found.iter().any(|(findings, t)| findings.iter().any(|f| t.reached(f.severity)));
+    let mut findings: Vec<Finding> = found.into_iter().flat_map(|(findings, _)| findings).collect();
     let baseline = known.report(&looked_at);
     if let Some(path) = &args.write_baseline {
         baseline::write(path, &findings).map_err(|e| CliError::failed(e.to_string()))?;
@@ -278,8 +300,29 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
         findings.clear();
         failing = false;
     }
+    let stdin = args.paths.iter().any(|path| path == Path::new("-"));
+    if args.fixes.writes() && !stdin {
+        problems.extend(repairs.write());
+    }
     let report = Report { findings, problems, unseen, baseline, paths, files };
-    write(args, console, &report, &sources)?;
+    let shown_instead = match (args.fixes.shows(), args.fixes.writes() && stdin) {
+        (true, _) => {
+            repairs.show(&mut console.out)?;
+            true
+        }
+        (_, true) => {
+            let name = args.stdin_filename.as_deref().map_or("<stdin>".to_owned(), shown);
+            let content = repairs.content(&name).map(<[u8]>::to_vec);
+            let content = content.or_else(|| sources.get(&name).map(|file| file.bytes.clone()));
+            console.out.write_all(&content.unwrap_or_default())?;
+            true
+        }
+        _ => false,
+    };
+    write(args, console, &report, &sources, shown_instead)?;
+    if let Some(text) = repairs.summary(args.fixes.writes()) {
+        writeln!(console.err, "{text}")?;
+    }
     let nothing = report.files == 0 && !named;
     Ok(exit(failing, nothing, &report))
 }
@@ -455,6 +498,7 @@ fn lint(mut target: Target, terms: Terms, args: &Args, linter: &Linter) -> Outco
         let linted = linter.check(&terms.settings, &file, &document, &invocation);
         outcome.findings = linted.findings;
         outcome.problems = linted.problems;
+        outcome.invocation = Some(invocation);
         outcome.unseen = linted.unseen;
         match guess {
             // What is wrong with another folder is no business of this Dockerfile.
@@ -470,6 +514,22 @@ fn lint(mut target: Target, terms: Terms, args: &Args, linter: &Linter) -> Outco
     outcome.file = Some(Arc::new(file));
     outcome.terms = Some(terms);
     outcome
+}
+
+/// What is found in another content of a Dockerfile; nothing if BuildKit would refuse it.
+fn look_again(
+    file: &SourceFile,
+    terms: &Terms,
+    invocation: &Invocation,
+    linter: &Linter,
+) -> Option<Vec<Finding>> {
+    let document = syntax::parse(&file.bytes);
+    if !document.errors.is_empty() {
+        return None;
+    }
+    let linted = linter.check(&terms.settings, file, &document, invocation);
+    let findings = linted.findings.into_iter().filter(|finding| finding.severity >= terms.min_severity);
+    linted.problems.is_empty().then(|| findings.collect())
 }
 
 /// How a Dockerfile is built, as the command line or its configuration says, or as its sources suggest; and whether
@@ -595,7 +655,14 @@ fn in_parallel<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) ->
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-fn write(args: &Args, console: &mut Console, report: &Report, sources: &Sources) -> Result<(), CliError> {
+/// `instead` says that something else than the report is on standard output already.
+fn write(
+    args: &Args,
+    console: &mut Console,
+    report: &Report,
+    sources: &Sources,
+    instead: bool,
+) -> Result<(), CliError> {
     let in_actions = || std::env::var("GITHUB_ACTIONS").is_ok_and(|v| v == "true");
     let default = || if in_actions() { Format::Github } else { Format::Human };
     let chosen = args.format.unwrap_or_else(default);
@@ -623,6 +690,7 @@ fn write(args: &Args, console: &mut Console, report: &Report, sources: &Sources)
                 .and_then(|()| write_whole(path, &out))
                 .map_err(failed)?;
         }
+        None if instead => {}
         None => report.write(&mut console.out, &format, sources)?,
     }
     if args.statistics {
@@ -639,6 +707,9 @@ fn write(args: &Args, console: &mut Console, report: &Report, sources: &Sources)
             writeln!(console.err, "{unseen}")?;
         }
         writeln!(console.err, "{}", report.summary())?;
+        if let Some(fixable) = report.fixable().filter(|_| !args.fixes.wanted()) {
+            writeln!(console.err, "{fixable}")?;
+        }
         if let Some(baseline) = &report.baseline {
             baseline.write(&mut console.err)?;
         }

@@ -4,11 +4,12 @@
 
 use super::command::{is_opaque, removes_index, system_step};
 use super::ecosystem::SystemManager;
+use super::edit::safe;
 use super::{Cx, Rule, words};
 use crate::build::model::{Action, Run, Step};
-use crate::finding::Finding;
+use crate::finding::{Finding, Fix};
 use crate::source::Span;
-use crate::syntax::shell::{self, Script, ShellCommand};
+use crate::syntax::shell::{self, Connector, Script, ShellCommand};
 use crate::syntax::{Args, Command, Keyword};
 use std::collections::HashSet;
 
@@ -42,6 +43,10 @@ struct Install {
     shown: String,
     instruction: u32,
     command: String,
+    /// Where the index could be fetched instead.
+    at: Span,
+    /// Whether it is the first command of its script.
+    first: bool,
 }
 
 fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
@@ -115,6 +120,8 @@ fn follow(step: &Step<'_>, indexes: &mut Vec<Index>) {
                 shown: words::within(command, found.span),
                 instruction: here,
                 command: words::of_command(command),
+                at: command.span,
+                first: position == 0 && command.connector == Connector::First && !command.negated,
             });
         }
     }
@@ -166,6 +173,7 @@ fn finding(cx: &Cx<'_>, index: &Index) -> Option<Finding> {
         .label("packages are chosen by that index")
         .also(index.span, format!("the {name} index is fetched here, once"))
         .help(help)
+        .fix(fix(cx, index))
         .evidence("manager", name)
         .evidence("index_line", line)
         .evidence("install_lines", index.uses.iter().map(|u| cx.line(u.span)).collect::<Vec<_>>());
@@ -177,4 +185,30 @@ fn finding(cx: &Cx<'_>, index: &Index) -> Option<Finding> {
         }
     }
     Some(finding)
+}
+
+/// Fetches the index where it is used. The RUN that only fetched it goes, if no other stage continues it.
+fn fix(cx: &Cx<'_>, index: &Index) -> Option<Fix> {
+    let instructions = &cx.document.instructions;
+    let mut seen = HashSet::new();
+    let mut edits = Vec::new();
+    for used in index.uses.iter().filter(|used| seen.insert(used.instruction)) {
+        let own = instructions.iter().find(|i| i.span.start == used.instruction)?;
+        // Only where the shell's words are those of the file, and another command can stand before.
+        let exec = matches!(own.args, Args::Command(Command::Exec(_)));
+        let plain =
+            own.keyword == Keyword::Run && !exec && cx.file.text(used.at).starts_with(used.command.get(..3)?);
+        if !plain || !(used.first || cx.begins_statement(used.at.start)) {
+            return None;
+        }
+        let here = Span { start: used.at.start, end: used.at.start };
+        edits.push(cx.edit(here, format!("{} && ", index.fetched)));
+    }
+    let own = instructions.iter().find(|i| i.span.start == index.instruction)?;
+    let stage = cx.graph.stages.iter().rfind(|s| s.from.span.start < own.span.start)?.index;
+    let only = (0..cx.graph.stages.len()).all(|s| s == stage || !cx.graph.continues(s, stage));
+    if index.alone && only && own.keyword == Keyword::Run && own.heredocs.is_empty() {
+        edits.extend(cx.whole_lines(own.span).map(|lines| cx.edit(lines, "")));
+    }
+    Some(safe(format!("run `{}` in the step that installs", index.fetched), edits))
 }

@@ -2,14 +2,15 @@
 //!
 //! An ARG before the first FROM is for FROM lines; one in a stage is for that stage and those built on it.
 
+use super::edit::{needs_review, safe};
 use super::variables::{self, Reading};
 use super::{Cx, Rule, images, words};
 use crate::build::model::Step;
-use crate::finding::Finding;
+use crate::finding::{Finding, Fix};
 use crate::source::Span;
 use crate::stage::{AUTOMATIC_ARGS, Base};
 use crate::syntax::word::Variables as _;
-use crate::syntax::{Args, Keyword, Pair};
+use crate::syntax::{Args, Instruction, Keyword, Pair};
 
 /// See `rules/arg-scope-lost.md`.
 pub(super) const RULE: Rule =
@@ -233,6 +234,7 @@ fn finding(cx: &Cx<'_>, lost: &Lost<'_, '_>, declared: &[Declaration<'_>]) -> Op
     let mut finding = Finding::at(&RULE, cx, first.span, message)
         .label(value)
         .help(help)
+        .fix(fix(cx, lost, declaration, below.is_some(), global.is_some() || automatic))
         .evidence("argument", name)
         .evidence("use_lines", &lines);
     if let Some(d) = declaration {
@@ -246,6 +248,38 @@ fn finding(cx: &Cx<'_>, lost: &Lost<'_, '_>, declared: &[Declaration<'_>]) -> Op
         }
     }
     Some(finding)
+}
+
+/// Declares the argument above its first use. Without a default nothing has to be guessed.
+fn fix(
+    cx: &Cx<'_>,
+    lost: &Lost<'_, '_>,
+    declaration: Option<&Declaration<'_>>,
+    below: bool,
+    plain: bool,
+) -> Option<Fix> {
+    let name = &lost.name;
+    let instruction = lost.step.instruction;
+    if instruction.keyword == Keyword::Onbuild {
+        return None;
+    }
+    let written = match declaration {
+        Some(d) if below || !plain => cx.file.text(d.pair.span).into_owned(),
+        _ => name.clone(),
+    };
+    // A default that needs other arguments may not have them here.
+    if written.contains(['$', '\n']) {
+        return None;
+    }
+    let mut edits = vec![cx.line_above(instruction, &format!("ARG {written}"))?];
+    if let Some(d) = declaration.filter(|_| below) {
+        let holds = |i: &&Instruction| i.span.start <= d.pair.span.start && d.pair.span.end <= i.span.end;
+        let old = cx.document.instructions.iter().find(holds)?;
+        let alone = matches!(&old.args, Args::ArgDefs(pairs) if pairs.len() == 1);
+        edits.extend(alone.then(|| cx.whole_lines(old.span)).flatten().map(|span| cx.edit(span, "")));
+    }
+    let description = format!("declare `{name}` above its first use");
+    Some(if below || plain { safe(description, edits) } else { needs_review(description, edits) })
 }
 
 /// `stage `build``, or `the stage of line 3`.

@@ -3,6 +3,7 @@
 use super::caches::{self, Use, cache_mounts, empties, family, has_tail, uses};
 use super::command::system_step;
 use super::ecosystem::{CACHES, Family};
+use super::edit::safe;
 use super::{Cx, Rule, words};
 use crate::build::model::{Action, RunMount, Step, is_below};
 use crate::build::process::{Process, processes};
@@ -26,6 +27,8 @@ struct Defeat {
     by: String,
     /// Where else it is said.
     also: Option<(Span, String)>,
+    /// A word that does nothing else.
+    word: Option<Span>,
 }
 
 fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
@@ -48,6 +51,10 @@ fn finding(cx: &Cx<'_>, mount: &RunMount<'_>, path: &str, defeat: Defeat) -> Fin
         .label(defeat.label)
         .also(mount.flag.span, "this cache stays empty")
         .help(defeat.help)
+        .fix(defeat.word.and_then(|word| {
+            let edit = cx.without_word(word)?;
+            Some(safe(format!("drop `{}`", defeat.by), vec![edit]))
+        }))
         .evidence("mount", path)
         .evidence("by", defeat.by);
     if let Some((span, text)) = defeat.also {
@@ -71,6 +78,9 @@ fn switched_off(cx: &Cx<'_>, step: &Step<'_>, path: &str, served: &[&Use<'_, '_>
     );
     let span =
         used.process.command.words.iter().find(|w| w.text.starts_with(&by)).map_or(used.span, |w| w.span);
+    // For apk another folder has to be mounted.
+    let word = used.process.command.words.iter().find(|w| w.text == by && name != "apk" && is_option);
+    let word = word.map(|w| w.span).filter(|span| cx.file.text(*span) == by);
     let also = if is_option { None } else { set_at(cx, step, &by).map(|s| (s, "is set here".to_owned())) };
     let help = match (name, is_option) {
         ("apk", _) => "drop `--no-cache` and mount the folder in which apk keeps packages: \
@@ -81,7 +91,7 @@ fn switched_off(cx: &Cx<'_>, step: &Step<'_>, path: &str, served: &[&Use<'_, '_>
             "remove `{by}`: what {name} writes into the mount is no part of the image anyway; or take the mount away"
         ),
     };
-    Some(Defeat { span, message, label: format!("switches the cache of {name} off"), help, by, also })
+    Some(Defeat { span, message, label: format!("switches the cache of {name} off"), help, by, also, word })
 }
 
 /// The ENV or ARG that sets a variable.
@@ -130,6 +140,7 @@ fn emptied(
             help,
             by: shown,
             also: None,
+            word: None,
         });
     }
     None
@@ -203,5 +214,6 @@ fn cleaned_by_hook(cx: &Cx<'_>, step: &Step<'_>, path: &str, list: &[Process<'_>
             .to_owned(),
         by: "/etc/apt/apt.conf.d/docker-clean".to_owned(),
         also: None,
+        word: None,
     })
 }

@@ -2,10 +2,12 @@
 
 use super::caches::{self, base_reference, cache_mounts, family, overlap, uses};
 use super::ecosystem::{Family, NATIVE_FOLDERS};
+use super::edit::safe;
 use super::{Cx, Rule, words};
 use crate::build::model::{Action, Run, RunMount, Sharing, Step};
 use crate::build::process::processes;
-use crate::finding::Finding;
+use crate::finding::{Finding, Fix};
+use crate::source::Span;
 use std::collections::{BTreeMap, HashSet};
 
 /// See `rules/cache-mount-shared-id.md`.
@@ -102,10 +104,25 @@ fn at_once(cx: &Cx<'_>, id: &str, first: &Mounted<'_, '_>, second: &Mounted<'_, 
             .label("shared without a lock")
             .also(first.mount.flag.span, "the same cache, at the same time")
             .help(help)
+            .fix(if differ { None } else { lock(cx, first.mount, second.mount) })
             .evidence("id", id)
             .evidence("reason", "exclusive")
             .evidence("stages", [a, b]),
     )
+}
+
+/// Makes the steps wait for each other. What a cache mount holds is no part of the image.
+fn lock(cx: &Cx<'_>, first: &RunMount<'_>, second: &RunMount<'_>) -> Option<Fix> {
+    let edit = |mount: &RunMount<'_>| {
+        let fields = mount.flag.mount.as_ref()?;
+        if let Some(field) = fields.field(&["sharing"]) {
+            return Some(cx.edit(field.span, "sharing=locked"));
+        }
+        let end = mount.flag.span.end;
+        let quoted = cx.file.text(mount.flag.span).contains(['"', '\'']);
+        (!quoted).then(|| cx.edit(Span { start: end, end }, ",sharing=locked"))
+    };
+    Some(safe("let the steps wait for each other", vec![edit(first)?, edit(second)?]))
 }
 
 /// `debian`, `ubuntu-24.04` …, as far as it is known.

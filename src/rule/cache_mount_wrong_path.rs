@@ -1,11 +1,12 @@
 //! A cache mount where the program of that RUN does not look.
 
 use super::caches::{self, Account, Use, account, cache_mounts, is_configured, is_meant_for, overlap, uses};
+use super::edit::safe;
 use super::{Cx, Rule, words};
 use crate::build::model::{Action, RunMount, Step, is_below};
 use crate::build::process::{Process, processes};
 use crate::build::state::State;
-use crate::finding::Finding;
+use crate::finding::{Finding, Fix};
 use crate::source::Span;
 use crate::syntax::Keyword;
 use crate::syntax::word::Variables as _;
@@ -137,6 +138,12 @@ fn unexpanded(cx: &Cx<'_>, step: &Step<'_>, mount: &RunMount<'_>, path: &str) ->
         Finding::at(&RULE, cx, field.span, message)
             .label(format!("is `{path}`"))
             .help(format!("write the whole path: `{}`", flag_with(mount, written, &meant)))
+            .fix(home.and_then(|_| {
+                let plain = !cx.file.text(field.span).contains(['"', '\'', '\\', '\n']);
+                let edit = cx.edit(field.span, format!("{}={meant}", field.key));
+                (plain && !meant.contains([',', '"', ' ']))
+                    .then(|| safe("mount the cache where programs look for it", vec![edit]))
+            }))
             .evidence("mount", path)
             .evidence("written", written),
     )
@@ -214,6 +221,7 @@ fn elsewhere(
         .label(format!("{name} does not look here"))
         .also(used.span, format!("uses `{place}`"))
         .help(format!("mount the folder that {name} uses: `{flag}{owner}`"))
+        .fix(mount_elsewhere(cx, mount, &written, &target, &owner))
         .evidence("tool", name)
         .evidence("mount", path)
         .evidence("cache", &place);
@@ -221,6 +229,24 @@ fn elsewhere(
         finding = finding.also(span, "who it runs as is decided here");
     }
     Some(finding)
+}
+
+/// The mount in the right place, if it is known whose it must be. What it holds is no part of the image.
+fn mount_elsewhere(
+    cx: &Cx<'_>,
+    mount: &RunMount<'_>,
+    written: &str,
+    target: &str,
+    owner: &str,
+) -> Option<Fix> {
+    let field = mount.flag.mount.as_ref()?.field(&["target", "dst", "destination"])?;
+    let text = cx.file.text(field.span);
+    let known = !owner.contains("NUMBER-OF") && field.value.as_deref() == Some(written);
+    if !known || text.contains(['"', '\'', '\\', '\n']) || target.contains([',', '"', ' ', '$']) {
+        return None;
+    }
+    let edit = cx.edit(field.span, format!("{}={target}{owner}", field.key));
+    Some(safe("mount the cache where the program looks for it", vec![edit]))
 }
 
 /// The USER instruction that counts for a step.

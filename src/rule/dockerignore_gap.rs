@@ -1,11 +1,13 @@
 //! Leftovers that get past the ignore file, and the pattern that was meant for them.
 
+use super::edit::needs_review;
 use super::leftovers::{Found, Judge, amount};
 use super::{Cx, Rule, transfer, words};
 use crate::context::path::path_match;
 use crate::context::pattern::Matcher;
 use crate::context::{IgnoreFile, Pattern};
-use crate::finding::Finding;
+use crate::finding::{Edit, Finding, Fix};
+use crate::source::{SourceFile, Span};
 use bstr::{BStr, ByteSlice as _};
 use std::collections::BTreeMap;
 
@@ -87,6 +89,7 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
             found.first().map_or("", |f| f.0.leftover.kind.name())
         ))
         .help(help)
+        .fix(append(&ignore.file, &lines))
         .evidence("paths", &names)
         .evidence("files", files)
         .evidence("bytes", bytes)
@@ -160,4 +163,13 @@ fn replacement(ignore: &IgnoreFile, found: &Found, gap: Gap) -> String {
         Some(pattern) => format!("**/{}", last(pattern.text.as_bstr())),
         None => format!("**/{}", found.leftover.name),
     }
+}
+
+/// The lines at the end of the ignore file. What was taken may have been wanted: a person should look.
+fn append(file: &SourceFile, lines: &[String]) -> Fix {
+    let end = file.bytes.len();
+    let begin = if end == 0 || file.bytes.ends_with(b"\n") { "" } else { "\n" };
+    let text = format!("{begin}{}\n", lines.join("\n"));
+    let edit = Edit { file: file.name.clone(), span: Span::new(end, end), text };
+    needs_review(format!("leave them out in `{}`", file.name), vec![edit])
 }

@@ -1,9 +1,10 @@
 //! Broad copies from a context that no ignore file narrows, and what they really take that nobody wants.
 
+use super::edit::needs_review;
 use super::leftovers::{Found, Judge, amount};
 use super::{Cx, Rule, transfer, words};
-use crate::finding::Finding;
-use crate::source::shown;
+use crate::finding::{Edit, Finding};
+use crate::source::{Span, shown};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -70,6 +71,11 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
     let mut finding = Finding::at(&RULE, cx, first.span, message)
         .label(format!("takes {}", words::list(&names, 1)))
         .help(help)
+        .fix(misplaced.is_none().then(|| {
+            let text = format!("{}\n", patterns.join("\n"));
+            let edit = Edit { file: target.clone(), span: Span::new(0, 0), text };
+            needs_review(format!("write `{target}`"), vec![edit])
+        }))
         .evidence("paths", &names)
         .evidence("files", files)
         .evidence("bytes", bytes)

@@ -5,8 +5,9 @@
 //! instruction counts for the file. The same forms with the names of hadolint, tally and droast, and BuildKit's
 //! `# check=skip=…`, as a directive or above an instruction, count for rules that mean the same.
 
+use super::edit::safe;
 use super::{Cx, Date, Rule, ignore_without_reason, unused_ignore};
-use crate::finding::{Finding, Label};
+use crate::finding::{Finding, Fix, Label};
 use crate::source::Span;
 use crate::syntax::Keyword;
 
@@ -90,9 +91,36 @@ fn unused<'a>(
         (runs && !name.used && !over).then(|| {
             let message = format!("this comment silences `{}`, which finds nothing here", name.text);
             let help = "delete it, or move it directly above the instruction that it is about";
-            (name, at(message).label("not needed").help(help))
+            (name, at(message).label("not needed").help(help).fix(delete(cx, name)))
         })
     })
+}
+
+/// Takes a name out of its comment, and the comment with its only name.
+fn delete(cx: &Cx<'_>, name: &Name) -> Option<Fix> {
+    let comment = cx
+        .document
+        .comments
+        .iter()
+        .find(|c| c.span.start <= name.span.start && name.span.end <= c.span.end)?;
+    let (_, list) = cx.file.text(comment.span).split_once('=').map(|(a, b)| (a.to_owned(), b.to_owned()))?;
+    let edit = match names(&list).0.as_slice() {
+        [_] => cx.edit(cx.whole_lines(comment.span)?, ""),
+        several => {
+            let last = several.last().is_some_and(|(_, text)| *text == name.text);
+            let bytes = &cx.file.bytes;
+            let near = if last {
+                let before = bytes.get(..name.span.start as usize)?;
+                let comma = before.iter().rposition(|b| *b == b',')?;
+                Span::new(comma, name.span.end as usize)
+            } else {
+                let comma = bytes.get(name.span.end as usize..)?.iter().position(|b| *b == b',')?;
+                Span::new(name.span.start as usize, name.span.end as usize + comma + 1)
+            };
+            cx.edit(near, "")
+        }
+    };
+    Some(safe(format!("take `{}` out of the comment", name.text), vec![edit]))
 }
 
 fn means(name: &str, ours: bool, rule: &str) -> bool {
