@@ -128,6 +128,8 @@ fn sources_that_are_not_there_are_told_though_the_checksum_does_not_notice() {
     assert_eq!(told("COPY lib/missing lib /w/").as_deref(), Some("\"/lib/missing\": not found"));
     assert_eq!(told("COPY lib/a/below lib /w/").as_deref(), Some("\"/lib/a/below\": not found"));
     assert_eq!(told("COPY lib/../gone lib ./ /w/").as_deref(), Some("\"/gone\": not found"));
+    assert_eq!(told("COPY docs/*.md /w/").as_deref(), Some("\"/docs\": not found"));
+    assert_eq!(told("COPY lib/deep/*/x? /w/").as_deref(), Some("\"/lib/deep\": not found"));
     for fine in
         ["COPY lib/a lib /w/", "COPY lib/*.md /w/", "COPY l/* /w/", "COPY no* /w/", "COPY l/a l lib /w/"]
     {

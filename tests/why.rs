@@ -485,3 +485,54 @@ fn what_follows_from_an_edit_is_counted() {
     let first = steps.iter().find(|s| s["line"] == 4).unwrap();
     assert_eq!(first["follow"], serde_json::json!({"rebuilt": 3, "depends": 2, "files": 2, "bytes": 2}));
 }
+
+#[test]
+fn hostile_states_are_refused_by_name_and_quickly() {
+    let project = Project::new();
+    let state = |entries: &str, steps: &str, result: &str| {
+        format!(
+            "{{\"schema\":\"layerlint.state/1\",\"dockerfile\":\"D\",\"target\":null,\"platform\":\"p\",\
+             \"result\":{result},\"entries\":{entries},\"steps\":{steps},\"config\":[]}}"
+        )
+    };
+    let step = |inputs: &str| format!("[{{\"name\":\"a\",\"digests\":[],\"inputs\":{inputs}}}]");
+    let hostile = [
+        state("[]", &step("[{\"step\":0}]"), "null"),
+        state("[]", &step("[{\"step\":18446744073709551615}]"), "null"),
+        state("[]", "[]", "18446744073709551615"),
+        state("[]", "[]", "1e400"),
+        state("[]", "[]", "-1"),
+        state("{}", "[]", "null"),
+        state("[[\"a\",\"f\",1,99999999999999999999999,\"x\"]]", "[]", "null"),
+        state("[]", &"[".repeat(200_000), "null"),
+        "\u{feff}\0\u{1}".to_owned(),
+        "null".to_owned(),
+        "{\"schema\":[]}".to_owned(),
+        String::new(),
+    ];
+    for (number, text) in hostile.iter().enumerate() {
+        let name = format!("{number}.json");
+        project.put(&name, text);
+        let output = project.run(&["why", "--baseline", &name]);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{name}: {stderr}");
+        assert!(stderr.contains(&name) && stderr.len() < 1000, "{stderr}");
+    }
+    std::fs::create_dir(project.path().join("folder.json")).unwrap();
+    assert_eq!(project.run(&["why", "--baseline", "folder.json"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_argument_that_counts_is_shown() {
+    let project = Project::new();
+    let shown = |args: &[&str]| {
+        let output = project.run(&[&["keys", "--platform", "linux/amd64"], args].concat());
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().find(|l| l.contains("ARG")).unwrap().trim().to_owned()
+    };
+    assert!(shown(&[]).contains("ARG MARKET=us  ("));
+    assert!(shown(&["--build-arg", "MARKET=eu"]).contains("ARG MARKET=eu  ("));
+    project.put("Dockerfile", "FROM scratch\nARG A=1 API_TOKEN=x\nRUN a\n");
+    let line = shown(&["--build-arg", "API_TOKEN=secret"]);
+    assert!(line.contains("ARG A=1 API_TOKEN=****  ("), "{line}");
+}

@@ -600,11 +600,41 @@ impl<'a> View<'a> {
     /// below another one.
     pub fn find_source(&self, selector: &Selector) -> Result<(), SelectError> {
         if selector.is_list() {
-            // May match nothing.
-            return Ok(());
+            // It may match nothing, but the folder that is searched must be there (`ResolveWildcards` in `FSU/copy`).
+            return if selector.wildcard && selector.include.is_empty() {
+                self.find_searched(selector.path.as_str())
+            } else {
+                Ok(())
+            };
         }
         let asked = path::clean([b"/", selector.path.as_bytes()].concat());
         self.find_or_fail(&key_path(&asked), selector.follow).map(drop)
+    }
+
+    /// Fails if the folder in front of the first wildcard is nowhere in the context, sent or not.
+    fn find_searched(&self, pattern: &str) -> Result<(), SelectError> {
+        let mut folder = String::new();
+        for part in pattern.split('/').filter(|p| !p.is_empty()) {
+            if path::has_wildcard(part) {
+                break;
+            }
+            if !folder.is_empty() {
+                folder.push('/');
+            }
+            folder.push_str(part);
+            let entry = self.tree.find(folder.as_bytes()).and_then(|at| self.tree.entries.get(at));
+            match entry {
+                Some(entry) if entry.is_dir() && matches!(entry.verdict, Verdict::Kept) => {}
+                // Links lead elsewhere, and what is left out was not searched.
+                Some(_) => return Ok(()),
+                None => {
+                    return self
+                        .find_or_fail(&key_path(&path::clean(format!("/{folder}").as_bytes())), true)
+                        .map(drop);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Which entries a selector takes; nothing is read.

@@ -2,7 +2,7 @@
 
 use super::size;
 use crate::build::lower::{BuildGraph, Op, Vertex, VertexId};
-use crate::build::model::{Action, BuildModel, Step};
+use crate::build::model::{Action, ArgOrigin, BuildModel, Step};
 use crate::build::state::is_secret;
 use crate::key::plan::{Content, ContentSource, KeyPlan, StepKey};
 use crate::source::SourceFile;
@@ -340,6 +340,18 @@ fn head(
     writeln!(out, "{line:>5}  \x1b[32m{short}\x1b[0m{mark} {text}")
 }
 
+/// An ARG line with the values that count, where the command line gives some; `None` where it stands as it is written.
+fn in_force(step: &Step<'_>) -> Option<String> {
+    let Action::Arg(args) = &step.action else { return None };
+    args.iter().find(|arg| arg.origin == ArgOrigin::Given)?;
+    let words = args.iter().map(|arg| match &arg.value {
+        Some(_) if is_secret(&arg.name) => format!(" {}=****", arg.name),
+        Some(value) => format!(" {}={value}", arg.name),
+        None => format!(" {}", arg.name),
+    });
+    Some(format!("ARG{}", words.collect::<String>()))
+}
+
 fn person_step(
     out: &mut impl Write,
     preview: &Preview<'_>,
@@ -351,7 +363,7 @@ fn person_step(
         Some(p) => preview.model.graph.document.instructions.get(p).map_or(0, |i| i.line),
         None => 0,
     };
-    let text = summary(step);
+    let text = in_force(step).unwrap_or_else(|| summary(step));
     let own = |internal: bool| {
         preview
             .graph
