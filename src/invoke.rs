@@ -5,6 +5,7 @@ pub mod call;
 mod command;
 mod compose;
 mod expression;
+mod from_file;
 mod gitlab;
 mod hcl;
 mod make;
@@ -15,6 +16,7 @@ mod script;
 mod workflow;
 mod yaml;
 
+pub use from_file::{Environment, FileError, from_bake, from_compose};
 pub use project::{Project, kind_inside, kind_of, may_mention};
 pub use root::{choose_context, context_candidates, literal_sources, without_dots};
 

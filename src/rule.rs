@@ -351,6 +351,18 @@ impl Linter {
         &self.project
     }
 
+    /// Whether a comment in a build file silences a finding: at its place there, or where a finding about a Dockerfile
+    /// touches the build file.
+    pub fn is_silenced(&self, finding: &Finding, today: Option<Date>) -> bool {
+        let silences = |label: &Label| {
+            let file = self.project.files.iter().find(|file| file.source.name == label.file);
+            let place = file.zip(label.span);
+            place.is_some_and(|(file, span)| suppress::is_silenced(&file.source, finding.rule, span, today))
+        };
+        let here = self.project.files.iter().any(|file| file.source.name == finding.primary.file);
+        if here { silences(&finding.primary) } else { finding.related.iter().any(silences) }
+    }
+
     /// What the rules about workflows and other build files find, whatever the Dockerfiles hold, in the order of the
     /// files. All rules run: which ones count is for the caller to say, file by file.
     pub fn check_builds(&self) -> Vec<Finding> {
@@ -393,6 +405,7 @@ impl Linter {
         for rule in &settings.rules {
             (rule.check)(&cx, &mut findings);
         }
+        findings.retain(|finding| !self.is_silenced(finding, settings.today));
         suppress::apply(&cx, &mut findings);
         for finding in &mut findings {
             if let Some(severity) = settings.severities.get(finding.rule) {

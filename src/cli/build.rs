@@ -5,12 +5,12 @@ use super::configuration::ConfigArgs;
 use crate::build::lower::{BuildGraph, Op};
 use crate::build::model::BuildModel;
 use crate::context::{ContextError, ContextIndex};
-use crate::finding::Problem;
+use crate::finding::{Label, Problem, ProblemKind};
 use crate::image::reference::Reference;
 use crate::image::registry::{Registries, RegistryError};
 use crate::image::{ImageError, Images, layout};
-use crate::invoke::Invocation;
 use crate::invoke::platform::Platform;
+use crate::invoke::{FileError, Invocation, from_bake, from_compose};
 use crate::key::plan::{Contexts, Detail, KeyPlan};
 use crate::key::saved::fingerprint;
 use crate::source::{SourceFile, reason, shown};
@@ -45,6 +45,13 @@ pub struct BuildArgs {
     /// The platform to build for, such as linux/amd64 [default: this machine's]
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     platform: Vec<String>,
+    /// Take the build from a bake file: that of a target, by default of `default` or of the only one; other flags go on
+    /// top
+    #[arg(long, value_name = "FILE[:TARGET]", conflicts_with = "from_compose")]
+    from_bake: Option<String>,
+    /// Take the build from a compose file: that of a service, by default of the only one that is built
+    #[arg(long, value_name = "FILE[:SERVICE]")]
+    from_compose: Option<String>,
     /// An additional build context: a directory, or oci-layout://DIR
     #[arg(long, value_name = "NAME=DIR", value_parser = pair)]
     build_context: Vec<(String, String)>,
@@ -208,7 +215,51 @@ pub struct Planned<'p> {
 
 impl BuildArgs {
     /// The build these flags describe.
-    pub fn invocation(&self) -> Invocation {
+    pub fn invocation(&self) -> Result<Invocation, CliError> {
+        let typed = self.typed();
+        let Some(said) = self.said_in_file(&typed)? else { return Ok(typed) };
+        let first = |own: Vec<String>, other: Vec<String>| if own.is_empty() { other } else { own };
+        Ok(Invocation {
+            // A Dockerfile that is typed is where it says, also if the file has another context.
+            dockerfile: typed.dockerfile.or(said.dockerfile),
+            context: if self.context.is_some() { typed.context } else { said.context },
+            target: typed.target.or(said.target),
+            build_args: [said.build_args, typed.build_args].concat(),
+            platforms: first(typed.platforms, said.platforms),
+            contexts: [said.contexts, typed.contexts].concat(),
+            images: typed.images,
+            no_cache: typed.no_cache || said.no_cache,
+            no_cache_filter: first(typed.no_cache_filter, said.no_cache_filter),
+            add_hosts: [said.add_hosts, typed.add_hosts].concat(),
+            ulimits: first(typed.ulimits, said.ulimits),
+            shm_size: typed.shm_size.or(said.shm_size),
+            cgroup_parent: typed.cgroup_parent,
+            network: typed.network.or(said.network),
+            outside: typed.outside,
+            args_known: typed.args_known,
+        })
+    }
+
+    /// The build that a bake or compose file says.
+    fn said_in_file(&self, typed: &Invocation) -> Result<Option<Invocation>, CliError> {
+        let environment = |name: &str| std::env::var(name).ok();
+        let given: Vec<String> = typed.build_args.iter().map(|(name, _)| name.clone()).collect();
+        let said = match (&self.from_bake, &self.from_compose) {
+            (Some(place), _) => {
+                let (path, name) = file_and_name(place);
+                from_bake(&path, name, &environment, &given)
+            }
+            (None, Some(place)) => {
+                let (path, name) = file_and_name(place);
+                from_compose(&path, name, &environment, &given)
+            }
+            (None, None) => return Ok(None),
+        };
+        said.map(Some).map_err(|error| file_error(&error))
+    }
+
+    /// The build as it is typed, without what a file says.
+    fn typed(&self) -> Invocation {
         let build_args = self.build_arg.iter().filter_map(|arg| match arg.split_once('=') {
             Some((name, value)) => Some((name.to_owned(), value.to_owned())),
             // As Docker does: what the environment does not know is not set.
@@ -261,7 +312,10 @@ impl BuildArgs {
 
     /// Whether the command line says where the build is, not only how.
     pub(super) fn says_where(&self) -> bool {
-        self.context.is_some() || self.file.is_some()
+        self.context.is_some()
+            || self.file.is_some()
+            || self.from_bake.is_some()
+            || self.from_compose.is_some()
     }
 
     /// Finds, reads and parses the Dockerfile. What BuildKit would refuse is an error with its places.
@@ -282,7 +336,7 @@ impl BuildArgs {
 
     /// The same build in another context directory. A Dockerfile that lies in the context is taken from there.
     pub fn load_in(&self, context: Option<&Path>) -> Result<Build, CliError> {
-        let mut invocation = self.invocation();
+        let mut invocation = self.invocation()?;
         if let Some(other) = context {
             if let Some(file) = &invocation.dockerfile
                 && let Ok(inside) = file.strip_prefix(&invocation.context)
@@ -310,6 +364,54 @@ impl BuildArgs {
             false => Ok(None),
             true if !Registries::AVAILABLE => Err(RegistryError::NotBuilt.into()),
             true => Ok(Some(self.registries.clone())),
+        }
+    }
+}
+
+/// `FILE:NAME`, unless a file has the colon in its name.
+fn file_and_name(place: &str) -> (PathBuf, Option<&str>) {
+    match place.rsplit_once(':') {
+        Some((file, name)) if !file.is_empty() && !name.is_empty() && !Path::new(place).exists() => {
+            (PathBuf::from(file), Some(name))
+        }
+        _ => (PathBuf::from(place), None),
+    }
+}
+
+fn file_error(error: &FileError) -> CliError {
+    let listed = |names: &[String]| {
+        let names: Vec<String> = names.iter().map(|n| format!("`{n}`")).collect();
+        names.join(", ")
+    };
+    let at = |file: &Arc<SourceFile>, span, help: Option<String>| {
+        let place = Label { file: file.name.clone(), span: Some(span), message: String::new() };
+        let problem = Problem { kind: ProblemKind::Unreadable, place, message: error.to_string(), help };
+        CliError::Problems { problems: vec![problem], files: vec![file.clone()] }
+    };
+    match error {
+        FileError::Read(_) => CliError::failed(error.to_string()),
+        FileError::Syntax { file, span, .. } => at(file, *span, None),
+        FileError::NoSuch { names, .. } if names.is_empty() => CliError::failed(error.to_string()),
+        FileError::NoSuch { names, .. } => {
+            CliError::failed_with_help(error.to_string(), format!("it builds {}", listed(names)))
+        }
+        FileError::Several { names, file, what } if names.is_empty() => {
+            CliError::failed(format!("`{file}` builds no {what}"))
+        }
+        FileError::Several { names, file, .. } => CliError::failed_with_help(
+            error.to_string(),
+            format!(
+                "name one, such as `{file}:{}`: it builds {}",
+                names.first().map_or("", |n| n),
+                listed(names)
+            ),
+        ),
+        FileError::Unknown { file, span, what, .. } => {
+            let help = match what.strip_prefix("argument ") {
+                Some(name) => format!("give it with `--build-arg {}=…`", name.trim_matches('`')),
+                None => "give a value to its variables in the environment".to_owned(),
+            };
+            at(file, *span, Some(help))
         }
     }
 }

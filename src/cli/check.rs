@@ -608,7 +608,8 @@ fn in_build_files(
         let (mut findings, rest): (Vec<Finding>, Vec<Finding>) =
             all.into_iter().partition(|finding| finding.primary.file == name);
         all = rest;
-        findings.retain(|finding| terms.settings.runs(finding.rule));
+        let today = terms.settings.today;
+        findings.retain(|f| terms.settings.runs(f.rule) && !linter.is_silenced(f, today));
         for finding in &mut findings {
             if let Some(severity) = terms.settings.severities.get(finding.rule) {
                 finding.severity = *severity;

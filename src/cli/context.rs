@@ -33,7 +33,7 @@ enum Format {
 }
 
 pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> {
-    let invocation = args.build.invocation();
+    let invocation = args.build.invocation()?;
     check_context(&invocation.context)?;
     let dockerfile = asked_dockerfile(&invocation)?;
     let refused =

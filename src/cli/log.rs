@@ -97,7 +97,7 @@ struct Known {
 
 pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> {
     let stdin = args.log == Path::new("-");
-    if stdin && args.build.invocation().dockerfile.as_deref() == Some(Path::new("-")) {
+    if stdin && args.build.invocation()?.dockerfile.as_deref() == Some(Path::new("-")) {
         return Err(CliError::failed("standard input cannot be both the log and the Dockerfile"));
     }
     let in_actions = || std::env::var("GITHUB_ACTIONS").is_ok_and(|v| v == "true");
@@ -129,7 +129,7 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> 
         outlines,
         span: &span,
     };
-    let given = args.build.invocation().build_args;
+    let given = args.build.invocation()?.build_args;
     let timeline = known.as_ref().map(|k| &k.timeline);
     let mut findings = proof::findings(&mut reading, &places, timeline, &given);
     let mut since = None;
@@ -248,7 +248,7 @@ fn dockerfile(args: &Args, log: &BuildLog) -> Result<Option<Known>, CliError> {
     }
     let beside = args.log.parent().filter(|p| !p.as_os_str().is_empty() && *p != Path::new("."));
     for folder in std::iter::once(Path::new(".")).chain(beside) {
-        let mut invocation = complete(args.build.invocation());
+        let mut invocation = complete(args.build.invocation()?);
         invocation.context = folder.to_path_buf();
         invocation.dockerfile = Some(folder.join("Dockerfile"));
         if folder == Path::new(".") {

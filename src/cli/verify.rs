@@ -109,7 +109,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 pub(super) fn run(args: &Args, console: &mut Console) -> Result<Exit, CliError> {
-    let invocation = args.build.invocation();
+    let invocation = args.build.invocation()?;
     super::build::check_context(&invocation.context)?;
     let platforms: Result<Vec<Platform>, _> =
         invocation.platforms.iter().map(|p| Platform::parse(p)).collect();
@@ -245,7 +245,7 @@ fn by_roots(
     busy: &Busy,
     verified: &mut Verified,
 ) -> Result<(), CliError> {
-    let invocation = args.build.invocation();
+    let invocation = args.build.invocation()?;
     let problem =
         |e: &ContextError| CliError::Problems { problems: vec![Problem::context(e)], files: Vec::new() };
     let context = ContextIndex::open(&invocation.context, None).map_err(|e| problem(&e))?;
@@ -272,7 +272,8 @@ fn by_roots(
 
 /// The image itself may lie in the context, and so may what is told about it: neither was there when it was built.
 fn forget_own(args: &Args, expected: &mut Expected) {
-    let Ok(context) = args.build.invocation().context.canonicalize() else { return };
+    let invocation = args.build.invocation().ok();
+    let Some(context) = invocation.and_then(|i| i.context.canonicalize().ok()) else { return };
     for path in [Some(&args.stored), args.summary.as_ref()].into_iter().flatten() {
         if let Ok(path) = path.canonicalize()
             && let Ok(inside) = path.strip_prefix(&context)
@@ -289,7 +290,7 @@ fn look_back(args: &Args, verification: &mut Verification, verified: &mut Verifi
     if args.since.is_empty() || wanted.is_empty() {
         return Ok(());
     }
-    let root = args.build.invocation().context;
+    let root = args.build.invocation()?.context;
     let past = find_past(&root, &args.since, &wanted).map_err(|e| super::state::revision_error(&e))?;
     let Some(past) = past else {
         verified.note("no commit that was looked at has the files of the image");

@@ -358,6 +358,20 @@ impl Resolved {
         call.outputs = get("output").map(entries).unwrap_or_default();
         call.tags = get("tags").map(texts).unwrap_or_default();
         call.secrets = get("secret").map(entries).unwrap_or_default();
+        for (name, option) in [
+            ("network", "network"),
+            ("shm-size", "shm-size"),
+            ("ulimits", "ulimit"),
+            ("no-cache-filter", "no-cache-filter"),
+        ] {
+            let values = get(name).map(texts).unwrap_or_default();
+            call.options.extend(values.into_iter().map(|value| (option.to_owned(), value)));
+        }
+        if let Some(Val { kind: ValKind::Map(hosts), .. }) = get("extra-hosts") {
+            let hosts =
+                hosts.iter().filter_map(|(host, ip)| Some(text(ip)?.map(|ip| format!("{host}:{ip}"))));
+            call.options.extend(hosts.map(|host| ("add-host".to_owned(), host)));
+        }
         call.no_cache = match get("no-cache").map(|v| v.known().map(|t| t == "true")) {
             None => Some(false),
             Some(known) => known,

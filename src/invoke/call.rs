@@ -100,7 +100,8 @@ impl Cache {
             let literals: Vec<&str> =
                 written.split('\'').skip(1).step_by(2).filter(|l| l.contains("type=")).collect();
             if let [literal] = literals.as_slice() {
-                let literal = (*literal).to_owned();
+                // `format('…{0}…', …)` fills values in.
+                let literal = literal.replace('{', "${");
                 (written, whole_expression) = (literal, false);
             }
         } else if whole_expression {
@@ -260,6 +261,9 @@ pub struct Call {
     pub secrets: Vec<Text>,
     /// Whether all steps are made anew; `None` if unknown.
     pub no_cache: Option<bool>,
+    /// `add-host`, `network`, `no-cache-filter`, `shm-size` and `ulimit`, by the names of the options, once for each
+    /// value.
+    pub options: Vec<(String, Text)>,
     /// The condition of its step, as written.
     pub condition: Option<String>,
     /// There are settings that cannot be read (a variable with options in it, an expression).
@@ -289,6 +293,7 @@ impl Call {
             tags: Vec::new(),
             secrets: Vec::new(),
             no_cache: Some(false),
+            options: Vec::new(),
             condition: None,
             open: false,
         }
@@ -484,6 +489,10 @@ impl BuildFile {
     /// The build as if it were typed, with all that is known: a platform, an argument or a context that is not known is
     /// left out. `None` if the context or the Dockerfile is not known.
     pub fn invocation(&self, call: &Call) -> Option<Invocation> {
+        let options = |name: &str| -> Vec<String> {
+            let values = call.options.iter().filter(|(n, _)| n == name);
+            values.filter_map(|(_, text)| text.known().map(str::to_owned)).collect()
+        };
         let known = |texts: &[Text]| texts.iter().filter_map(|t| t.known().map(str::to_owned)).collect();
         Some(Invocation {
             dockerfile: Some(self.dockerfile_of(call)?),
@@ -501,6 +510,11 @@ impl BuildFile {
                 .map(|(name, value)| (name.clone(), value.written().to_owned()))
                 .collect(),
             no_cache: call.no_cache == Some(true),
+            no_cache_filter: options("no-cache-filter"),
+            add_hosts: options("add-host"),
+            ulimits: options("ulimit"),
+            shm_size: options("shm-size").pop(),
+            network: options("network").pop(),
             ..Invocation::default()
         })
     }

@@ -147,6 +147,27 @@ fn call(service: &str, builds: &[Said], variables: &Variables) -> Option<Call> {
         call.platforms.extend(list("platforms").unwrap_or_default());
         call.tags.extend(list("tags").unwrap_or_default());
         call.secrets.extend(list("secrets").unwrap_or_default());
+        for (name, option) in [("network", "network"), ("shm_size", "shm-size")] {
+            call.options.extend(scalar(name).map(|value| (option.to_owned(), value)));
+        }
+        if let Some(hosts) = get("extra_hosts") {
+            let listed = list("extra_hosts").filter(|_| !hosts.is_map()).unwrap_or_default();
+            let listed = listed.into_iter().map(|h| h.map(|h| h.replacen('=', ":", 1)));
+            let mapped = hosts.entries();
+            let mapped = mapped
+                .into_iter()
+                .filter_map(|(host, _, ip)| Some(text(ip, variables)?.map(|ip| format!("{host}:{ip}"))));
+            call.options.extend(listed.chain(mapped).map(|host| ("add-host".to_owned(), host)));
+        }
+        for (name, _, limit) in get("ulimits").map(|l| l.entries()).unwrap_or_default() {
+            let bound = |key: &str| limit.get(key).and_then(|n| n.text().map(str::to_owned));
+            let value = match (text(limit, variables), bound("soft"), bound("hard")) {
+                (Some(both), ..) => both.map(|n| format!("{name}={n}:{n}")),
+                (None, Some(soft), Some(hard)) => Text::new(format!("{name}={soft}:{hard}"), limit.span),
+                _ => continue,
+            };
+            call.options.push(("ulimit".to_owned(), value));
+        }
         if let Some(no_cache) = get("no_cache") {
             call.no_cache = no_cache.boolean();
         }

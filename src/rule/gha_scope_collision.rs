@@ -37,7 +37,7 @@ pub(super) fn check(project: &Project, findings: &mut Vec<Finding>) {
     for call in project.calls.iter().filter(|call| builds::is_buildkit(call)) {
         for cache in &call.cache_to {
             let Some(destination) = cache.destination() else { continue };
-            let known = matches!(cache.text.value, Value::Known(_)) || !destination.contains('$');
+            let known = !destination.contains('$');
             if !known
                 && !is_constant_in_run(&Text {
                     value: Value::Unknown(destination.clone()),

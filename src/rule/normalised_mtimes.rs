@@ -326,9 +326,11 @@ fn reaches(call: &Call, normalised: &Normalised<'_>) -> bool {
     let Some(Source::Directory(context)) = &call.context else { return false };
     match (context.known(), &normalised.folder) {
         (Some(context), Some(folder)) => {
-            let clean = |path: &str| {
-                format!("/{}", path.trim_start_matches('/').trim_start_matches('.').trim_start_matches('/'))
-            };
+            // Nobody knows where on the machine the tree lies.
+            if context.starts_with('/') != folder.starts_with('/') {
+                return false;
+            }
+            let clean = |path: &str| crate::context::path::clean_str(&format!("/{path}"));
             let (context, folder) = (clean(context), clean(folder));
             crate::build::model::is_below(&context, &folder)
                 || crate::build::model::is_below(&folder, &context)

@@ -8,7 +8,7 @@
 use super::edit::safe;
 use super::{Cx, Date, Rule, ignore_without_reason, unused_ignore};
 use crate::finding::{Finding, Fix, Label};
-use crate::source::Span;
+use crate::source::{SourceFile, Span};
 use crate::syntax::Keyword;
 
 /// Names of other linters for what a rule of ours finds: (our name, their names in lower case). Only where both mean
@@ -340,9 +340,78 @@ fn collect(cx: &Cx<'_>, complaints: &mut Vec<Finding>) -> Vec<Ignore> {
     ignores
 }
 
+/// Whether a comment in a workflow, bake file, compose file or Makefile silences a rule at a place. A comment above a
+/// line counts for it and for the lines below it that are indented more; one behind a line for that line; a global one
+/// above all else for the file.
+pub(super) fn is_silenced(file: &SourceFile, rule: &str, place: Span, today: Option<Date>) -> bool {
+    let at = file.index.line(place.start);
+    // Comments that wait for the next line with content: whether each silences the rule.
+    let mut waiting = false;
+    let mut reach: Option<usize> = None;
+    let mut begun = false;
+    for (number, line) in (1..).zip(file.bytes.split(|b| *b == b'\n')).take_while(|(number, _)| *number <= at)
+    {
+        let text = String::from_utf8_lossy(line);
+        let content = text.trim_start();
+        let indent = text.len() - content.len();
+        if content.trim().is_empty() {
+            continue;
+        }
+        let comment = content.strip_prefix("//").or_else(|| content.strip_prefix('#'));
+        if let Some(comment) = comment {
+            match silences(comment, rule, today) {
+                Some(true) if !begun => return true,
+                Some(global) => waiting |= !global,
+                None => {}
+            }
+            continue;
+        }
+        begun = true;
+        if reach.is_some_and(|reach| indent <= reach) {
+            reach = None;
+        }
+        if std::mem::take(&mut waiting) && reach.is_none() {
+            reach = Some(indent);
+        }
+        if number == at {
+            let behind = content.split_once(" #").map(|(_, comment)| comment);
+            return reach.is_some() || behind.is_some_and(|c| silences(c, rule, today).is_some());
+        }
+    }
+    false
+}
+
+/// Whether the words of a comment silence a rule, and if so, whether for the whole file.
+fn silences(comment: &str, rule: &str, today: Option<Date>) -> Option<bool> {
+    let said = understand(comment.trim()).filter(|said| said.ours)?;
+    let (found, behind) = names(said.names?);
+    let counts = found.iter().any(|(_, name)| *name == rule) && Terms::read(behind).over(today).is_none();
+    counts.then_some(said.global)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn comments_in_build_files_reach_what_is_indented_below_them() {
+        let text = "# about\njobs:\n  # layerlint ignore=a, b reason=\"x\"\n  - uses: 1\n    with: 2\n\n  - uses: 3\n\
+                    x: 4 # layerlint ignore=a\ny: 5\n";
+        let file = SourceFile::from_bytes("x.yml", text);
+        let silenced = |rule: &str, word: &str| {
+            let at = text.find(word).expect("the word");
+            is_silenced(&file, rule, Span::new(at, at + 1), None)
+        };
+        assert_eq!(
+            ["1", "2", "3", "4", "5"].map(|w| silenced("a", &format!(": {w}"))),
+            [true, true, false, true, false]
+        );
+        assert!(silenced("b", "with") && !silenced("c", "with"));
+        let global = SourceFile::from_bytes("x.hcl", "// layerlint global ignore=a\ntarget \"x\" {\n}\n");
+        assert!(is_silenced(&global, "a", Span::new(40, 41), None));
+        let over = SourceFile::from_bytes("x.yml", "# layerlint ignore=a until=2020-01-01\nx: 1\n");
+        assert!(!is_silenced(&over, "a", Span::new(38, 39), Date::parse("2021-01-01")));
+    }
 
     #[test]
     fn lists_end_where_the_reason_begins() {
