@@ -12,7 +12,11 @@ use crate::stage::Base;
 use crate::syntax::shell::{Connector, Script, ShellWord};
 use std::collections::HashSet;
 
+/// Steps of a stage and those it continues; with more of them nothing is said.
+const MOST: usize = 1_000;
+
 /// A copy whose files change while the project is worked on.
+#[derive(Clone, Copy)]
 pub(super) struct Moving<'m, 'a> {
     /// The instruction in its place.
     pub step: &'m Step<'a>,
@@ -310,7 +314,7 @@ fn install_text(cx: &Cx<'_>, install: &Late) -> String {
 }
 
 /// Whether a step between a copy and an install prepares the install with the copied files, as a script may do.
-pub(super) fn prepares(step: &Step<'_>) -> bool {
+fn prepares(step: &Step<'_>) -> bool {
     let Action::Run(run) = &step.action else { return false };
     let Some(script) = run.script() else { return true };
     script.foreign || processes(run, &step.state).iter().any(is_script)
@@ -333,7 +337,8 @@ pub(super) fn groups<'m, 'a>(
     wanted: impl Fn(Kind) -> bool,
 ) -> Vec<Vec<Delayed<'m, 'a>>> {
     let mut groups: Vec<Vec<Delayed<'m, 'a>>> = Vec::new();
-    for one in delayed(cx, stage).into_iter().filter(|d| wanted(d.late.kind)) {
+    let Some(lineage) = Lineage::of(cx, stage) else { return groups };
+    for one in delayed(cx, &lineage, stage).into_iter().filter(|d| wanted(d.late.kind)) {
         let first = |d: &Delayed<'_, '_>| d.copies.first().map(|c| c.step.instruction.span);
         match groups.iter_mut().find(|g| g.first().is_some_and(|d| first(d) == first(&one))) {
             Some(group) => group.push(one),
@@ -343,17 +348,53 @@ pub(super) fn groups<'m, 'a>(
     groups
 }
 
+/// The steps of a stage and of those it continues, with what is asked of them again and again.
+pub(super) struct Lineage<'m, 'a> {
+    /// In the order of execution.
+    pub steps: Vec<&'m Step<'a>>,
+    /// The copies that change, by step.
+    movers: Vec<Option<Moving<'m, 'a>>>,
+    /// Whether a step may prepare later ones with copied files.
+    pub barriers: Vec<bool>,
+}
+
+impl<'m, 'a> Lineage<'m, 'a> {
+    /// Of a stage; `None` if nothing in it changes.
+    pub(super) fn of(cx: &'m Cx<'a>, stage: usize) -> Option<Self> {
+        let steps: Vec<&'m Step<'a>> = cx.model.lineage_steps(stage).collect();
+        let movers: Vec<_> = steps.iter().map(|s| moving(cx, s)).collect();
+        if steps.len() > MOST || movers.iter().all(Option::is_none) {
+            return None;
+        }
+        let barriers = steps.iter().map(|s| prepares(s)).collect();
+        Some(Self { steps, movers, barriers })
+    }
+
+    /// The copies above a step that it does not use, as far up as nothing prepares it with them.
+    pub(super) fn unused_above(&self, cx: &Cx<'_>, number: usize, late: &Late) -> Vec<Moving<'m, 'a>> {
+        let inside = |m: &Moving<'_, '_>| {
+            let dest = clean_str(&m.copy.dest);
+            late.folder.as_deref().is_some_and(|f| f != dest && dest != "/" && is_below(f, &dest))
+        };
+        let Some(step) = self.steps.get(number) else { return Vec::new() };
+        let above = self.movers.iter().zip(&self.barriers).take(number).rev();
+        let near = above.take_while(|(_, barrier)| !**barrier).filter_map(|(mover, _)| *mover);
+        let mut copies: Vec<_> = near.filter(|m| !inside(m) && !may_use(cx, step, m.copy, late)).collect();
+        copies.reverse();
+        copies
+    }
+}
+
 /// The installs of a stage below copies of its own, or of a stage it continues if that one needs them itself.
-pub(super) fn delayed<'m, 'a>(cx: &'m Cx<'a>, stage: usize) -> Vec<Delayed<'m, 'a>> {
-    let steps: Vec<&Step<'a>> = cx.model.lineage_steps(stage).collect();
+pub(super) fn delayed<'m, 'a>(cx: &Cx<'_>, lineage: &Lineage<'m, 'a>, stage: usize) -> Vec<Delayed<'m, 'a>> {
     let mut out = Vec::new();
-    for (number, step) in steps.iter().enumerate() {
+    for (number, step) in lineage.steps.iter().enumerate() {
         if step.stage != stage || step.position.is_none() {
             continue;
         }
         for late in installs(step) {
-            let copies = unused_above(cx, &steps, number, &late);
-            let copies: Vec<_> = copies
+            let copies: Vec<_> = lineage
+                .unused_above(cx, number, &late)
                 .into_iter()
                 .filter(|c| c.broad || late.kind == Kind::System)
                 .filter(|c| c.step.stage == stage || !ends_its_stage(cx, c.step))
@@ -364,29 +405,6 @@ pub(super) fn delayed<'m, 'a>(cx: &'m Cx<'a>, stage: usize) -> Vec<Delayed<'m, '
         }
     }
     out
-}
-
-/// The copies above a step that it does not use, as far up as nothing prepares it with them.
-pub(super) fn unused_above<'m, 'a>(
-    cx: &Cx<'_>,
-    steps: &[&'m Step<'a>],
-    number: usize,
-    late: &Late,
-) -> Vec<Moving<'m, 'a>> {
-    let inside = |m: &Moving<'_, '_>| {
-        let dest = clean_str(&m.copy.dest);
-        late.folder.as_deref().is_some_and(|f| f != dest && dest != "/" && is_below(f, &dest))
-    };
-    let Some(step) = steps.get(number) else { return Vec::new() };
-    let mut copies = Vec::new();
-    for above in steps.iter().take(number).rev() {
-        if prepares(above) {
-            break;
-        }
-        copies.extend(moving(cx, above).filter(|m| !inside(m) && !may_use(cx, step, m.copy, late)));
-    }
-    copies.reverse();
-    copies
 }
 
 /// Whether no RUN of its stage stands below a copy.

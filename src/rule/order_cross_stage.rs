@@ -1,11 +1,12 @@
 //! A copy at the end of a base stage, which runs the installs of all stages on top again.
 
 use super::command::{self, Install};
-use super::order::{self, Kind, Moving};
+use super::order::{self, Delayed, Kind, Lineage, Moving};
 use super::{Cx, Finding, Rule, words};
-use crate::build::model::{Action, Step, is_below};
+use crate::build::model::{Action, is_below};
 use crate::context::path::clean_str;
 use crate::source::Span;
+use std::collections::HashMap;
 
 /// See `rules/order-cross-stage.md`.
 pub(super) const RULE: Rule =
@@ -21,7 +22,14 @@ struct Above {
     shown: String,
 }
 
+/// A stage with the installs that its own copies delay.
+struct Line<'m, 'a> {
+    lineage: Lineage<'m, 'a>,
+    own: Vec<Delayed<'m, 'a>>,
+}
+
 fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
+    let mut lines: HashMap<usize, Option<Line<'_, '_>>> = HashMap::new();
     for base in &cx.model.stages {
         let copies: Vec<Moving<'_, '_>> = base
             .steps
@@ -37,7 +45,13 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
                 if !cx.graph.continues(stage.index, base.index) {
                     continue;
                 }
-                for above in installs(cx, stage.index, copy) {
+                let line = lines.entry(stage.index).or_insert_with(|| {
+                    let lineage = Lineage::of(cx, stage.index)?;
+                    let own = order::delayed(cx, &lineage, stage.index);
+                    Some(Line { lineage, own })
+                });
+                let Some(line) = line else { continue };
+                for above in installs(cx, line, stage.index, copy) {
                     if !delayed.iter().any(|d| d.span == above.span) {
                         delayed.push(above);
                     }
@@ -52,9 +66,9 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
 }
 
 /// The installs of a stage that a copy of a stage below it delays, and nothing of its own does.
-fn installs(cx: &Cx<'_>, stage: usize, copy: &Moving<'_, '_>) -> Vec<Above> {
-    let steps: Vec<&Step<'_>> = cx.model.lineage_steps(stage).collect();
-    let own = order::delayed(cx, stage);
+fn installs(cx: &Cx<'_>, line: &Line<'_, '_>, stage: usize, copy: &Moving<'_, '_>) -> Vec<Above> {
+    let Line { lineage, own } = line;
+    let steps = &lineage.steps;
     let mut out = Vec::new();
     for (number, step) in steps.iter().enumerate() {
         if step.stage != stage || own.iter().any(|d| std::ptr::eq(d.step, *step)) {
@@ -68,9 +82,7 @@ fn installs(cx: &Cx<'_>, stage: usize, copy: &Moving<'_, '_>) -> Vec<Above> {
         }
         let late = order::installs(step).into_iter().find(|late| {
             late.kind != Kind::Toolchain
-                && order::unused_above(cx, &steps, number, late)
-                    .iter()
-                    .any(|m| std::ptr::eq(m.step, copy.step))
+                && lineage.unused_above(cx, number, late).iter().any(|m| std::ptr::eq(m.step, copy.step))
         });
         if let Some(late) = late {
             out.push(Above { span: late.span, stage, shown: late.shown });
@@ -78,7 +90,12 @@ fn installs(cx: &Cx<'_>, stage: usize, copy: &Moving<'_, '_>) -> Vec<Above> {
         }
         let Action::Run(run) = &step.action else { continue };
         // A script on the way may use what was copied.
-        if steps.iter().take(number + 1).any(|s| s.stage == stage && order::prepares(s)) {
+        if steps
+            .iter()
+            .zip(&lineage.barriers)
+            .take(number + 1)
+            .any(|(s, barrier)| s.stage == stage && *barrier)
+        {
             continue;
         }
         let Some(script) = run.script() else { continue };
