@@ -134,9 +134,10 @@ fn differences(document: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Time that a builder takes for an older one.
+/// Time that a builder takes for an older one, in whole seconds: layers have no others.
 fn past() -> SystemTime {
-    SystemTime::now() - Duration::from_secs(3600)
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    SystemTime::UNIX_EPOCH + Duration::from_secs(now - 3600)
 }
 
 fn service(name: &str) -> Project {
@@ -236,10 +237,13 @@ fn what_commands_do_to_files_is_seen_in_the_layers() {
 fn an_edit_that_keeps_size_and_time_is_caught() {
     let project = service("same-stat");
     let time = past();
+    // Content that no build had before: a cached layer would bring the time of its own build.
+    let own = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+    project.write("service/settings.py", &format!("TIMEOUT = 30  # {own}\n"));
     project.set_time("service/settings.py", time);
     project.build();
     assert_eq!(project.verify(&[])["verdict"], "faithful");
-    project.write("service/settings.py", "TIMEOUT = 60\n");
+    project.write("service/settings.py", &format!("TIMEOUT = 60  # {own}\n"));
     project.set_time("service/settings.py", time);
     let log = project.build();
     let document = project.verify(&[]);
