@@ -114,6 +114,8 @@ fn readings(cx: &Cx<'_>, step: &Step<'_>) -> Vec<Reading> {
     if let Some(script) = variables::script(cx, step) {
         let read = variables::read_by(cx, script).into_iter();
         found.extend(read.filter(|r| !variables::is_set_before(script, r)));
+    } else {
+        found.extend(variables::read_by_windows(cx, step));
     }
     // `${NAME:?}` stops the build: nothing goes unnoticed.
     found.retain(|r| r.operator != Some('?'));

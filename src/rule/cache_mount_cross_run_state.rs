@@ -16,6 +16,9 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
+/// Most bytes of a settings file.
+const LONGEST: u64 = 1 << 20;
+
 /// Programs that read the files named as their arguments; true if the last argument is where they write.
 const READERS: &[(&str, bool)] = &[
     ("cp", true),
@@ -274,7 +277,8 @@ fn read_file(
     let mut operands = Vec::new();
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
-        if INTO.contains(&word.text.as_str()) {
+        let mode = program == "install" && matches!(word.text.as_str(), "-m" | "-g" | "--mode" | "-S");
+        if INTO.contains(&word.text.as_str()) || mode {
             rest.next();
         } else if !word.text.starts_with('-') {
             operands.push(word);
@@ -385,6 +389,19 @@ fn told_offline(used: &Use<'_, '_>) -> Option<String> {
 /// Whether dependencies lie in the source tree.
 fn is_vendored(cx: &Cx<'_>, step: &Step<'_>) -> bool {
     cx.model.lineage_steps(step.stage).any(|s| s.instruction.text.to_str().contains("vendor"))
+        || is_replaced(cx)
+}
+
+/// Whether cargo's settings in the context put a folder in the place of the registry.
+fn is_replaced(cx: &Cx<'_>) -> bool {
+    let Some(context) = cx.context() else { return false };
+    let settings = context.entries().filter(|e| {
+        e.is_file()
+            && [&b".cargo/config.toml"[..], b".cargo/config"].iter().any(|name| e.path.ends_with(name))
+    });
+    settings
+        .filter_map(|e| context.read(&e.path, LONGEST).ok().flatten())
+        .any(|bytes| String::from_utf8_lossy(&bytes).contains("replace-with"))
 }
 
 /// Whether a RUN makes a program fetch into its mount.

@@ -1,3 +1,5 @@
+use super::command::installs;
+use super::ecosystem::DEPENDENCY_FOLDERS;
 use super::{Cx, Finding, Rule};
 use crate::build::mapping::{Covers, Mapping, covers};
 use crate::build::model::{Action, Copy, CopySource, MountKind, Run, RunMount, Step, is_below};
@@ -383,7 +385,13 @@ fn lost<'r>(cx: &Cx<'_>, read: &'r Read<'r>) -> Option<Lost<'r>> {
         match &step.action {
             Action::Copy(copy) if brings(cx, copy, &path) => older = older.or(Some(step.instruction.span)),
             Action::Run(earlier) if earlier.mount_over(&path).is_none() => {
+                let fetching = earlier.script().map(|s| installs(s, &step.state)).unwrap_or_default();
                 for process in processes(earlier, &step.state) {
+                    // An install of dependencies fills their folder only.
+                    let fetches = fetching.iter().any(|i| std::ptr::eq(i.command, process.command));
+                    if fetches && !path.split('/').any(|part| DEPENDENCY_FOLDERS.contains(&part)) {
+                        continue;
+                    }
                     let program = process.program().map_or("", |(name, _)| name);
                     let cargo = program == "cargo";
                     if makes(&process, &path) || writes(&process, Some(&path)) {

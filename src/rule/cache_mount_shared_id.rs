@@ -31,8 +31,11 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
         let uses = uses(&list);
         for (mount, path) in cache_mounts(run) {
             let exclusive = uses.iter().filter(|u| u.cache.exclusive);
-            let exclusive =
-                exclusive.filter(|u| u.place(cx, step).is_some_and(|place| overlap(&place, &path)));
+            // Its own folder, or one that another version of the program uses.
+            let exclusive = exclusive.filter(|u| {
+                u.place(cx, step).is_some_and(|place| overlap(&place, &path))
+                    || u.cache.also.contains(&path.as_str())
+            });
             let exclusive = exclusive.map(|u| words::within(u.process.command, u.span)).next();
             by_id.entry(mount.cache_id()).or_default().push(Mounted { step, run, mount, path, exclusive });
         }

@@ -4,6 +4,7 @@ use crate::build::model::{Action, MountKind, Run, Step, is_below};
 use crate::build::process::{Process, processes};
 use crate::context::path::clean_str;
 use crate::source::Span;
+use crate::syntax::shell::ShellWord;
 
 /// See `rules/cache-mount-stale-output.md`.
 pub(super) const RULE: Rule = Rule {
@@ -83,6 +84,8 @@ struct Tool<'p> {
     scattered: bool,
     /// Where the sources are, if that is said.
     sources: Option<String>,
+    /// Other folders for objects, given as `O=…` or `BUILDDIR=…`.
+    objects: Vec<String>,
 }
 
 fn tool<'p>(process: &'p Process<'p>, configured: Option<&str>) -> Option<Tool<'p>> {
@@ -115,7 +118,9 @@ fn tool<'p>(process: &'p Process<'p>, configured: Option<&str>) -> Option<Tool<'
             process,
             dir: directory(&["-C", "--directory"]).unwrap_or_else(here),
             scattered: true,
-            sources: None,
+            // `../configure && make` and `cmake .. && make` build beside the sources.
+            sources: sources.filter(|s| s != cwd),
+            objects: object_folders(process, words),
         },
         "ninja" | "samu" => Tool {
             name: "ninja",
@@ -123,9 +128,11 @@ fn tool<'p>(process: &'p Process<'p>, configured: Option<&str>) -> Option<Tool<'
             dir: directory(&["-C"]).unwrap_or_else(here),
             scattered: false,
             sources,
+            objects: Vec::new(),
         },
         "cmake" if has("--build") => {
-            Tool { name: "cmake", process, dir: directory(&["--build"])?, scattered: false, sources }
+            let dir = directory(&["--build"])?;
+            Tool { name: "cmake", process, dir, scattered: false, sources, objects: Vec::new() }
         }
         "meson" if has("compile") || has("install") => Tool {
             name: "meson",
@@ -133,16 +140,40 @@ fn tool<'p>(process: &'p Process<'p>, configured: Option<&str>) -> Option<Tool<'
             dir: directory(&["-C"]).unwrap_or_else(here),
             scattered: false,
             sources,
+            objects: Vec::new(),
         },
         _ => return None,
     })
 }
 
-/// The source folder that `cmake` or `meson setup` is given.
+/// The folders that `make` is told to put objects into: `O=/obj`, `BUILD_DIR=/out`.
+fn object_folders(process: &Process<'_>, words: &[ShellWord]) -> Vec<String> {
+    let Some(cwd) = process.cwd.as_deref() else { return Vec::new() };
+    let folder = |word: &ShellWord| {
+        let value = process.value(word);
+        let (name, path) = value.text.split_once('=')?;
+        let upper = name.to_ascii_uppercase();
+        let says =
+            matches!(upper.as_str(), "O" | "B") || ["OBJ", "BUILD", "OUT"].iter().any(|p| upper.contains(p));
+        let known = value.known && !path.is_empty() && !name.starts_with('-');
+        (says && known).then(|| match path.starts_with('/') {
+            true => clean_str(path),
+            false => clean_str(&format!("{cwd}/{path}")),
+        })
+    };
+    words.iter().filter_map(folder).collect()
+}
+
+/// The source folder that `configure`, `cmake` or `meson setup` is given.
 fn configured(process: &Process<'_>) -> Option<String> {
     let (program, words) = process.program()?;
     let first = words.iter().find(|w| !w.text.starts_with('-'));
     match program {
+        "configure" => {
+            let word = process.command.words.iter().find(|w| w.text.ends_with("/configure"))?;
+            let path = process.path(word)?.path;
+            path.rsplit_once('/').map(|(folder, _)| if folder.is_empty() { "/" } else { folder }.to_owned())
+        }
         "cmake"
             if !words.iter().any(|w| matches!(w.text.as_str(), "--build" | "--install" | "-E" | "-P")) =>
         {
@@ -190,7 +221,8 @@ fn by_time(cx: &Cx<'_>, step: &Step<'_>, run: &Run<'_>) -> Option<Finding> {
             "-t",
             "--version",
         ]) {
-            if has(&["clean", "distclean", "-t"]) {
+            // What comes behind finds objects of this build.
+            if has(&["clean", "distclean", "-t", "-B", "--always-make", "--clean-first"]) {
                 return None;
             }
             continue;
@@ -251,10 +283,12 @@ fn holds(mount: &str, tool: &Tool<'_>, before: &[Process<'_>]) -> bool {
             && apart;
     }
     if is_below(&tool.dir, mount) {
-        // The sources are in the mount, if something put them there.
-        return copied_with_times(before, mount);
+        // The sources are in the mount, if something put them there, or the build was configured from outside.
+        let outside = tool.sources.as_deref().is_some_and(|s| !is_below(s, mount));
+        return outside || copied_with_times(before, mount);
     }
-    is_below(mount, &tool.dir) && is_object_folder(mount)
+    tool.objects.iter().any(|o| is_below(o, mount) || is_below(mount, o))
+        || is_below(mount, &tool.dir) && is_object_folder(mount)
 }
 
 fn is_object_folder(path: &str) -> bool {

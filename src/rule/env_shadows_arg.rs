@@ -18,6 +18,9 @@ pub(super) const RULE: Rule =
 /// Steps that are named beside the first one.
 const NAMED: usize = 3;
 
+/// Characters in front of a name in which code says where it looks: `System.getenv().getOrDefault("`.
+const ASKING: usize = 32;
+
 /// Variables that are about the build alone, so that nobody minds what the image says.
 const BUILD_ONLY: &[&str] = &["DEBIAN_FRONTEND", "DEBCONF_NONINTERACTIVE_SEEN", "UCF_FORCE_CONFOLD", "PATH"];
 
@@ -122,9 +125,33 @@ fn sees(cx: &Cx<'_>, step: &Step<'_>, shadow: &Shadow<'_, '_>) -> Option<Span> {
         // Its own default may name it.
         (Action::Arg(_), _) => None,
         (_, Some(reading)) => Some(reading.span),
-        (Action::Run(_), None) if read_by_tools(shadow.name) => Some(step.instruction.keyword_span),
+        (Action::Run(_), None) if read_by_tools(shadow.name) || asked_by_code(step, shadow.name) => {
+            Some(step.instruction.keyword_span)
+        }
         _ => None,
     }
+}
+
+/// Whether code within a RUN asks the environment for a variable: `getenv("NAME")`, `os.environ["NAME"]`,
+/// `process.env.NAME`, `printenv NAME`.
+fn asked_by_code(step: &Step<'_>, name: &str) -> bool {
+    let text = step.instruction.text.to_str();
+    let bodies = step.instruction.heredocs.iter().map(|h| String::from_utf8_lossy(&h.body));
+    std::iter::once(text).chain(bodies).any(|text| {
+        text.match_indices(name).any(|(at, _)| {
+            let part_of_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let before = text.get(..at).unwrap_or_default();
+            let after = text.get(at + name.len()..).unwrap_or_default();
+            let whole = !before.ends_with(part_of_word)
+                && !after.starts_with(part_of_word)
+                // `env NAME=value` gives it another one.
+                && !after.starts_with('=');
+            let start = before.char_indices().rev().nth(ASKING - 1).map_or(0, |(n, _)| n);
+            let asks = before.get(start..).unwrap_or_default().to_ascii_lowercase();
+            let asks = asks.rsplit([';', '\n', '&', '|']).next().unwrap_or_default();
+            whole && asks.contains("env")
+        })
+    })
 }
 
 /// Whether tools read a variable of that name without being told to.

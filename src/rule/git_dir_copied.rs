@@ -35,7 +35,7 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
             for transfer in transfer::of_step(step) {
                 let Some(way) = way(cx, &transfer, below) else { continue };
                 // A side stage that only asks git, and whose answer others take, costs nothing.
-                if !cx.ships(stage.index) && !runs_more_than_git(cx, stage.index, below) {
+                if !in_image(cx, stage.index) && !runs_more_than_git(cx, stage.index, below) {
                     continue;
                 }
                 if told.insert(transfer.span) {
@@ -44,6 +44,11 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
             }
         }
     }
+}
+
+/// Whether the files of a stage are those of the image that is built.
+fn in_image(cx: &Cx<'_>, stage: usize) -> bool {
+    cx.graph.target.is_none_or(|target| cx.graph.continues(target, stage))
 }
 
 fn way(cx: &Cx<'_>, transfer: &Transfer<'_, '_>, below: &[Step<'_>]) -> Option<Way> {

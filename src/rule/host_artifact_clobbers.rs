@@ -1,6 +1,6 @@
 //! A broad copy of the context on top of something that the image has just made.
 
-use super::command;
+use super::command::{self, operands};
 use super::ecosystem::{DEPENDENCIES_IN, RESULT_FOLDERS};
 use super::transfer::{self, Transfer};
 use super::{Cx, Rule, words};
@@ -12,6 +12,7 @@ use crate::context::path::{clean_str, has_wildcard};
 use crate::finding::Finding;
 use crate::source::Span;
 use crate::stage::Base;
+use crate::syntax::shell::ShellWord;
 use std::collections::HashSet;
 
 /// See `rules/host-artifact-clobbers.md`.
@@ -161,7 +162,7 @@ fn makes(cx: &Cx<'_>, step: &Step<'_>) -> Vec<Made> {
                 let looks_file = name.rfind('.').is_some_and(|at| at > 0) && !is_result(path);
                 let (to, file) = match (folder, looks_file) {
                     (true, true) => (clean_str(&format!("{dest}/{name}")), true),
-                    (_, false) if is_result(&dest) => (dest, false),
+                    (_, false) if is_result(&dest) || is_output(cx, from, path) => (dest, false),
                     (false, true) if !is_result(&dest) => (dest, true),
                     _ => continue,
                 };
@@ -200,6 +201,29 @@ fn is_from_context(cx: &Cx<'_>, from: &Base, path: &str) -> bool {
     })
 }
 
+/// Whether a folder of a stage is what that stage made: beside files of the context, and none of them itself.
+fn is_output(cx: &Cx<'_>, from: &Base, path: &str) -> bool {
+    let Base::Stage(stage) = from else { return false };
+    let Some(context) = cx.context() else { return false };
+    let beside = |t: &Transfer<'_, '_>| {
+        let map = t.copy.map(Mapping::of);
+        map.is_some_and(|m| m.dest != "/" && m.dest != path && is_below(path, &m.dest))
+    };
+    let copies: Vec<_> = cx.model.lineage_steps(*stage).flat_map(transfer::of_step).collect();
+    if !copies.iter().any(beside) {
+        return false;
+    }
+    !copies.iter().any(|t| {
+        let (Some(map), Ok(taken)) = (t.copy.map(Mapping::of), context.select(&t.selector)) else {
+            return true;
+        };
+        taken
+            .entries()
+            .filter_map(|e| std::str::from_utf8(&e.path).ok())
+            .any(|p| map.destination(&t.path, &format!("/{p}")).is_some_and(|to| is_below(&to, path)))
+    })
+}
+
 fn made_by_run(cx: &Cx<'_>, step: &Step<'_>, run: &Run<'_>) -> Vec<Made> {
     let line = cx.line(step.instruction.span);
     let mut out = Vec::new();
@@ -235,7 +259,28 @@ fn built(process: &Process<'_>) -> Vec<String> {
     let Some((program, words)) = process.program() else { return Vec::new() };
     let Some(cwd) = process.cwd.as_deref() else { return Vec::new() };
     let has = |name: &str| words.iter().any(|w| w.text == name);
+    if let Some(folder) = environment(process, program, words) {
+        return vec![folder];
+    }
     let names: &[&str] = match program {
+        "mix" if has("deps.compile") || has("compile") || has("release") => &["_build"],
+        "go" if has("mod") && has("vendor") => &["vendor"],
+        "hugo" if !words.iter().any(|w| matches!(w.text.as_str(), "version" | "server" | "mod")) => {
+            &["public"]
+        }
+        "jekyll" if has("build") => &["_site"],
+        "mkdocs" if has("build") => &["site"],
+        "rails" | "rake" if has("assets:precompile") => &["public/assets"],
+        "swift" if has("build") => &[".build"],
+        "stack" if has("build") || has("install") => &[".stack-work"],
+        "cabal" if has("build") || has("install") => &["dist-newstyle"],
+        "sbt"
+            if words
+                .iter()
+                .any(|w| matches!(w.text.as_str(), "compile" | "package" | "assembly" | "stage")) =>
+        {
+            &["target"]
+        }
         "cargo" => match CargoCommand::of(process) {
             Some(c) if !c.remote && matches!(c.verb, Verb::Compile(_)) => &["target"],
             _ => &[],
@@ -249,6 +294,39 @@ fn built(process: &Process<'_>) -> Vec<String> {
         _ => &[],
     };
     names.iter().map(|name| clean_str(&format!("{cwd}/{name}"))).collect()
+}
+
+/// The virtual environment of Python that a command makes or fills.
+fn environment(process: &Process<'_>, program: &str, words: &[ShellWord]) -> Option<String> {
+    let cwd = process.cwd.as_deref()?;
+    let text = |n: usize| words.get(n).map(|w| w.text.as_str()).unwrap_or_default();
+    let valued =
+        &["-p", "--python", "--prompt", "--with-cmake", "--project", "--directory", "--group", "--extra"];
+    let named = |from: usize| {
+        let rest = operands(words.get(from..).unwrap_or_default(), valued);
+        rest.into_iter().next().and_then(|w| process.path(w)).map(|p| p.path)
+    };
+    let here = || clean_str(&format!("{cwd}/.venv"));
+    let variable = |name: &str| process.environment(|n| n == name).into_iter().next().map(|(_, v)| v);
+    let on = |name: &str| {
+        variable(name).is_some_and(|v| matches!(v.to_ascii_lowercase().as_str(), "1" | "true" | "yes"))
+    };
+    match program {
+        "virtualenv" => named(0),
+        "uv" if text(0) == "venv" => named(1).or_else(|| Some(here())),
+        "uv" if text(0) == "sync" => match variable("UV_PROJECT_ENVIRONMENT") {
+            Some(place) if place.contains(['$', '`']) => None,
+            Some(place) if place.starts_with('/') => Some(clean_str(&place)),
+            Some(place) => Some(clean_str(&format!("{cwd}/{place}"))),
+            None => Some(here()),
+        },
+        "poetry" if text(0) == "install" && on("POETRY_VIRTUALENVS_IN_PROJECT") => Some(here()),
+        "pipenv" if matches!(text(0), "install" | "sync") && on("PIPENV_VENV_IN_PROJECT") => Some(here()),
+        _ if program.starts_with("python") && text(0) == "-m" && matches!(text(1), "venv" | "virtualenv") => {
+            named(2)
+        }
+        _ => None,
+    }
 }
 
 /// Whether a later step makes a path anew or removes it.

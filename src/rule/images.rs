@@ -101,7 +101,8 @@ pub(super) fn may_set(base: &str, name: &str) -> bool {
 /// Whether nothing but plain systems is known to set so little.
 fn is_plain(reference: &Reference) -> bool {
     let repository = repository(reference);
-    PLAIN.contains(&repository) || reference.name.starts_with("gcr.io/distroless/")
+    PLAIN.contains(&repository)
+        || ["gcr.io/distroless/", "mcr.microsoft.com/windows/"].iter().any(|n| reference.name.starts_with(n))
 }
 
 /// Whether somebody could know all variables of an image.

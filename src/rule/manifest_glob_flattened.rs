@@ -62,7 +62,12 @@ fn finding(
     let mut lost: Vec<(&str, Vec<&Landing<'_>>)> = places
         .into_iter()
         .map(|(rest, files)| (rest, files.into_values().collect::<Vec<_>>()))
-        .filter(|(_, files)| files.len() > 1 && files.iter().any(|f| f.flattened) && differ(context, files))
+        .filter(|(rest, files)| {
+            // A manifest counts by its place: equal ones are lost as well.
+            files.len() > 1
+                && files.iter().any(|f| f.flattened)
+                && (is_manifest(rest, files) || differ(context, files))
+        })
         .collect();
     // Manifests decide what is built.
     lost.sort_by_key(|(rest, files)| (!is_manifest(rest, files), *rest));

@@ -18,6 +18,19 @@ pub(super) const RULE: Rule =
 /// Further fetches that a finding names.
 const NAMED: usize = 3;
 
+/// Commands and methods of PowerShell that download.
+const POWER_SHELL_FETCHES: &[&str] = &[
+    "invoke-webrequest",
+    "invoke-restmethod",
+    "iwr ",
+    "irm ",
+    "curl",
+    "wget",
+    "downloadfile",
+    "downloadstring",
+    "start-bitstransfer",
+];
+
 /// Something that moves.
 struct Moving {
     span: Span,
@@ -41,6 +54,7 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
         let mut told = HashSet::new();
         let found: Vec<Moving> = (0..list.len())
             .filter_map(|index| moving(cx, step, &list, index))
+            .chain(power_shell(step))
             .filter(|m| !cx.settings.allows(&RULE, &m.source) && told.insert(m.source.clone()))
             .collect();
         findings.extend(finding(cx, &found));
@@ -108,7 +122,17 @@ fn moving(cx: &Cx<'_>, step: &Step<'_>, list: &[Process<'_>], index: usize) -> O
             })
         }
         "npm" | "pnpm" | "yarn" | "bun" | "npx" | "bunx" | "corepack" => {
-            let word = arguments.iter().find(|w| tag(&w.text).is_some() && !w.text.starts_with('-'))?;
+            let found = arguments.iter().find(|w| tag(&w.text).is_some() && !w.text.starts_with('-'));
+            let Some(word) = found else {
+                let word = arguments.iter().find(|w| node_branch(&w.text).is_some())?;
+                return Some(Moving {
+                    span,
+                    command: command(),
+                    what: branch_text(node_branch(&word.text)?),
+                    help: format!("pin the commit or a tag: `{}#COMMIT`", word.text.split('#').next()?),
+                    source: word.text.clone(),
+                });
+            };
             let (package, moving) = tag(&word.text)?;
             Some(Moving {
                 span,
@@ -119,7 +143,25 @@ fn moving(cx: &Cx<'_>, step: &Step<'_>, list: &[Process<'_>], index: usize) -> O
             })
         }
         "pip" | "pipx" | "uv" => {
-            let word = arguments.iter().find(|w| w.text.contains("git+"))?;
+            let archive = |w: &&ShellWord| {
+                w.text
+                    .find("http")
+                    .is_some_and(|at| w.text.get(at..).is_some_and(|u| moving_part(u).is_some()))
+            };
+            let git = arguments.iter().find(|w| w.text.contains("git+"));
+            let Some(word) = git else {
+                let word = arguments.iter().find(archive)?;
+                let at = word.text.find("http")?;
+                let url = word.text.get(at..)?;
+                let part = moving_part(url)?;
+                return Some(Moving {
+                    span,
+                    command: command(),
+                    what: format!("takes what `{part}` holds"),
+                    help: format!("name a tag or commit in place of `{part}`"),
+                    source: url.to_owned(),
+                });
+            };
             let (_, address) = word.text.split_once("git+")?;
             let address = address.split('#').next().unwrap_or(address);
             let branch = reference_of(address)?;
@@ -181,10 +223,76 @@ fn moving(cx: &Cx<'_>, step: &Step<'_>, list: &[Process<'_>], index: usize) -> O
     }
 }
 
+/// A download by PowerShell, whose text is no shell script.
+fn power_shell(step: &Step<'_>) -> Option<Moving> {
+    let text = &step.instruction.text;
+    let written = text.to_str();
+    let lower = written.to_ascii_lowercase();
+    let own = step.state.shell_words().first().is_some_and(|w| is_power_shell(w));
+    if !(own || lower.contains("powershell") || lower.contains("pwsh"))
+        || !POWER_SHELL_FETCHES.iter().any(|w| lower.contains(w))
+        || lower.contains("get-filehash")
+        || lower.len() != written.len()
+    {
+        return None;
+    }
+    let mut from = 0;
+    while let Some(at) = lower.get(from..)?.find("http").map(|n| n + from) {
+        let rest = written.get(at..)?;
+        let end = rest.find([' ', '\t', '\n', '"', '\'', ')', ';', ',', '`', '|']).unwrap_or(rest.len());
+        let url = rest.get(..end)?;
+        from = at + end.max(1);
+        let part = moving_part(url);
+        let runs = lower.contains("iex") || lower.contains("invoke-expression");
+        let script = runs
+            && url.ends_with(".ps1")
+            && !lower.contains("version")
+            && !url.contains(|c: char| c.is_ascii_digit());
+        if part.is_none() && !script {
+            continue;
+        }
+        return Some(Moving {
+            span: text.span(at..at + end),
+            command: words::shortened(url, 160),
+            what: match part {
+                Some(part) => format!("is what `{part}` means"),
+                None => "is a script that installs what is newest".to_owned(),
+            },
+            help: "name a version in the address, and compare what arrives: `Get-FileHash`, or `ADD --checksum=sha256:… URL \
+                   DEST`"
+                .to_owned(),
+            source: url.to_owned(),
+        });
+    }
+    None
+}
+
+fn is_power_shell(program: &str) -> bool {
+    let name = program.rsplit(['/', '\\']).next().unwrap_or_default().to_ascii_lowercase();
+    matches!(name.trim_end_matches(".exe"), "powershell" | "pwsh")
+}
+
 /// `package@latest`, taken apart.
 fn tag(word: &str) -> Option<(&str, &str)> {
     let (package, tag) = word.rsplit_once('@')?;
     (!package.is_empty() && !package.contains('$') && MOVING_TAGS.contains(&tag)).then_some((package, tag))
+}
+
+/// The branch of a package of npm that is a repository: `github:owner/name`, `git+https://…#branch`; `None` if it is
+/// pinned or none.
+fn node_branch(word: &str) -> Option<Option<&str>> {
+    let schemes = ["github:", "gitlab:", "bitbucket:", "git+https://", "git+ssh://", "git://"];
+    // `name@github:owner/name`
+    let at = schemes.iter().filter_map(|s| word.find(s)).min()?;
+    let address = word.get(at..)?;
+    let before = word.get(..at).unwrap_or_default();
+    if address.contains(['$', '`']) || !(before.is_empty() || before.ends_with('@')) {
+        return None;
+    }
+    match address.split_once('#') {
+        None => Some(None),
+        Some((_, reference)) => BRANCHES.contains(&reference).then_some(Some(reference)),
+    }
 }
 
 fn branch_text(branch: Option<&str>) -> String {
@@ -455,7 +563,6 @@ fn has_version(part: &str) -> bool {
 /// The command that runs what was downloaded as a script.
 fn runs_script<'l, 's>(list: &'l [Process<'s>], index: usize, url: &str) -> Option<&'l Process<'s>> {
     let fetch = list.get(index)?;
-    let next = list.get(index + 1)?;
     let is_interpreter = |p: &Process<'_>| p.program().is_some_and(|(name, _)| INTERPRETERS.contains(&name));
     let inline = |p: &Process<'_>| {
         let script = |w: &ShellWord| matches!(w.text.as_str(), "-c" | "-e");
@@ -463,6 +570,15 @@ fn runs_script<'l, 's>(list: &'l [Process<'s>], index: usize, url: &str) -> Opti
             words.iter().any(script) && !words.iter().any(|w| w.text.contains("http"))
         })
     };
+    // `bash <(curl …)`, `sh -c "$(curl …)"`
+    let around = list.get(..index)?.iter().rev().find(|p| {
+        p.command.subshell_depth < fetch.command.subshell_depth
+            && p.command.words.iter().any(|w| holds(w, fetch.command.span))
+    });
+    if let Some(shell) = around {
+        return is_interpreter(shell).then_some(shell);
+    }
+    let next = list.get(index + 1)?;
     if next.command.connector == Connector::Pipe {
         return (is_interpreter(next) && !inline(next)).then_some(next);
     }
@@ -487,6 +603,12 @@ fn runs_script<'l, 's>(list: &'l [Process<'s>], index: usize, url: &str) -> Opti
     })
 }
 
+/// Whether a word is what a command says: `$(…)`, `<(…)`.
+fn holds(word: &ShellWord, command: Span) -> bool {
+    let substituted = ["$(", "<(", "`"].iter().any(|start| word.text.starts_with(start));
+    substituted && word.span.start <= command.start && command.end <= word.span.end
+}
+
 /// Whether neither the address nor the call of an install script says which version is meant.
 fn is_unversioned(fetch: &Process<'_>, interpreter: &Process<'_>, url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -496,6 +618,9 @@ fn is_unversioned(fetch: &Process<'_>, interpreter: &Process<'_>, url: &str) -> 
     }
     let words = interpreter.program().map(|(_, words)| words).unwrap_or_default();
     let chosen = |w: &&ShellWord| {
+        if holds(w, fetch.command.span) {
+            return false;
+        }
         w.text.contains(|c: char| c.is_ascii_digit() || c == '$')
             || matches!(w.text.as_str(), "none" | "--version")
     };
@@ -535,6 +660,14 @@ mod tests {
         for (url, expected) in cases {
             assert_eq!(moving_part(url), expected, "{url}");
         }
+    }
+
+    #[test]
+    fn repositories_as_packages_of_npm_have_branches() {
+        assert_eq!(node_branch("github:acme/tool"), Some(None));
+        assert_eq!(node_branch("tool@git+https://git.example.com/a/tool.git#main"), Some(Some("main")));
+        assert_eq!(node_branch("github:acme/tool#v1.2.0"), None);
+        assert_eq!(node_branch("@acme/tool"), None);
     }
 
     #[test]

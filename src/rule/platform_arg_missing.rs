@@ -3,8 +3,7 @@
 //! A stage with `--platform=$BUILDPLATFORM` or a constant has one key for all targets. That is right as long as what it
 //! makes is for all of them, or is told which one is meant.
 
-use super::variables;
-use super::{Cx, Rule, words};
+use super::{Cx, Rule, transfer, variables, words};
 use crate::build::model::{Action, Step, is_below};
 use crate::build::process::{self, Process};
 use crate::context::path::clean_str;
@@ -13,6 +12,7 @@ use crate::source::Span;
 use crate::stage::Base;
 use crate::syntax::shell::ShellWord;
 use crate::syntax::{Args, Keyword};
+use std::cell::OnceCell;
 use std::collections::HashSet;
 
 /// See `rules/platform-arg-missing.md`.
@@ -21,6 +21,59 @@ pub(super) const RULE: Rule =
 
 /// Arguments that say which machine is meant.
 pub(super) const MACHINE: &[&str] = &["TARGETARCH", "TARGETPLATFORM", "TARGETVARIANT"];
+
+/// Sources that become code of one machine.
+const C_ENDINGS: &[&str] = &[".c", ".cc", ".cpp", ".cxx", ".C", ".f90", ".S", ".asm", ".m", ".mm"];
+
+/// Variables that choose a compiler.
+const CROSS_VARIABLES: &[&str] = &["CC", "CXX", "CROSS_COMPILE", "CMAKE_TOOLCHAIN_FILE", "ARCH"];
+
+/// Words that tell a build of the make family what it builds for.
+const CROSS_WORDS: &[&str] = &[
+    "CROSS_COMPILE",
+    "TOOLCHAIN",
+    "SYSTEM_PROCESSOR",
+    "--host",
+    "--cross-file",
+    "emcmake",
+    "emmake",
+    "emconfigure",
+    "crossbuild",
+    "ARCH=",
+    " CC=",
+    "-linux-gnu-",
+    "-linux-gnu ",
+    "-musl-",
+    "qemu",
+];
+
+/// Endings of files that are the same on every machine.
+const NEUTRAL: &[&str] = &[
+    ".js", ".wasm", ".html", ".css", ".json", ".md", ".txt", ".py", ".jar", ".conf", ".h", ".hpp", ".yaml",
+    ".yml", ".toml", ".xml", ".sh", ".pc", ".sql", ".proto", ".crt", ".pem",
+];
+
+/// Folders of such files.
+const NEUTRAL_FOLDERS: &[&str] = &[
+    "docs",
+    "doc",
+    "man",
+    "include",
+    "html",
+    "static",
+    "templates",
+    "migrations",
+    "assets",
+    "public",
+    "web",
+    "etc",
+    "config",
+    "conf",
+    "scripts",
+    "locale",
+    "i18n",
+    "node_modules",
+];
 
 /// Programs that put a file elsewhere.
 const MOVERS: &[&str] = &["cp", "mv", "install", "ln", "rsync"];
@@ -43,6 +96,7 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
     for stage in &cx.model.stages {
         let Some(pin) = pinned(cx, stage.index) else { continue };
         let mut knows = false;
+        let family = OnceCell::new();
         for step in cx.model.lineage_steps(stage.index) {
             let Action::Run(run) = &step.action else {
                 knows |= names_machine(cx, step);
@@ -60,7 +114,7 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
                 continue;
             }
             for process in &processes {
-                let Some(mut compile) = compiled(cx, process) else { continue };
+                let Some(mut compile) = compiled(cx, process, stage.index, &family) else { continue };
                 follow_moves(&processes, &mut compile.results);
                 for later in
                     stage.steps.iter().filter(|s| s.instruction.span.start > step.instruction.span.start)
@@ -123,7 +177,12 @@ fn names_machine(cx: &Cx<'_>, step: &Step<'_>) -> bool {
     }
 }
 
-fn compiled(cx: &Cx<'_>, process: &Process<'_>) -> Option<Compile> {
+fn compiled(
+    cx: &Cx<'_>,
+    process: &Process<'_>,
+    stage: usize,
+    family: &OnceCell<Option<Vec<String>>>,
+) -> Option<Compile> {
     let (program, arguments) = process.program()?;
     let cwd = process.cwd.as_deref().unwrap_or("/").to_owned();
     let verb = arguments
@@ -222,9 +281,101 @@ fn compiled(cx: &Cx<'_>, process: &Process<'_>) -> Option<Compile> {
             let help = "ARG TARGETARCH\nRUN dotnet publish -a $TARGETARCH …";
             (constant("the runtime", &runtime), vec![result], help.to_owned())
         }
+        "make" | "gmake" | "cmake" | "ninja" | "samu" | "meson" => {
+            if !is_family_build(process, program, arguments) {
+                return None;
+            }
+            let family = family.get_or_init(|| self::family(cx, stage)).clone()?;
+            let help =
+                "let the stage follow the target: drop its `--platform`; or cross-compile:\nARG TARGETARCH";
+            (format!("`{program}` is told of no target"), family, help.to_owned())
+        }
         _ => return None,
     };
     Some(Compile { span: process.command.span, shown: line, why, results, help })
+}
+
+/// Whether a command of the make family compiles, with nothing in its environment that chooses a machine.
+fn is_family_build(process: &Process<'_>, program: &str, arguments: &[ShellWord]) -> bool {
+    let has = |name: &str| arguments.iter().any(|w| w.text == name);
+    let builds = match program {
+        "cmake" => has("--build"),
+        "meson" => has("compile") || has("install"),
+        _ => !["clean", "distclean", "-n", "--version", "-v", "help"].into_iter().any(has),
+    };
+    builds && !CROSS_VARIABLES.iter().any(|name| !process.environment(|n| n == *name).is_empty())
+}
+
+/// Where builds of the make family put their results, if they compile C of the context for the machine they run on.
+fn family(cx: &Cx<'_>, stage: usize) -> Option<Vec<String>> {
+    let root = cx.graph.lineage(stage).first().and_then(|s| cx.graph.stages.get(*s))?;
+    if ["emsdk", "emscripten", "wasm", "wasi"].iter().any(|n| root.base_text.contains(n)) {
+        return None;
+    }
+    let context = cx.context()?;
+    let mut native = false;
+    let mut places = Vec::new();
+    for step in cx.model.lineage_steps(stage) {
+        native = native
+            || transfer::of_step(step).iter().any(|t| {
+                let Ok(taken) = context.select(&t.selector) else { return false };
+                let is_c = |path: &[u8]| C_ENDINGS.iter().any(|end| path.ends_with(end.as_bytes()));
+                taken.entries().any(|e| e.is_file() && is_c(&e.path))
+            });
+        let text = step.instruction.text.to_str();
+        let bodies = step.instruction.heredocs.iter().map(|h| String::from_utf8_lossy(&h.body));
+        if std::iter::once(text).chain(bodies).any(|t| CROSS_WORDS.iter().any(|w| t.contains(w))) {
+            return None;
+        }
+        if let Action::Run(run) = &step.action {
+            for process in process::processes(run, &step.state) {
+                installs_into(&process, &mut places);
+            }
+        }
+    }
+    native.then_some(places)
+}
+
+/// The folders that the words of a build of the make family name.
+fn installs_into(process: &Process<'_>, places: &mut Vec<String>) {
+    let Some((program, arguments)) = process.program() else { return };
+    if !matches!(program, "make" | "gmake" | "cmake" | "ninja" | "samu" | "meson" | "configure") {
+        return;
+    }
+    let cwd = process.cwd.as_deref().unwrap_or("/").to_owned();
+    let mut add = |path: String| {
+        if !places.contains(&path) {
+            places.push(path);
+        }
+    };
+    let mut told = false;
+    for (n, word) in arguments.iter().enumerate() {
+        let value = process.value(word).text;
+        let (name, joined) =
+            value.split_once('=').map_or((value.as_str(), None), |(n, v)| (n, Some(v.to_owned())));
+        let plain = name.strip_prefix("-D").unwrap_or(name);
+        let bare = plain.trim_start_matches('-').to_ascii_uppercase();
+        let place = matches!(
+            bare.as_str(),
+            "DESTDIR" | "PREFIX" | "CMAKE_INSTALL_PREFIX" | "INSTALL" | "BUILD" | "O"
+        ) || matches!(name, "-B" | "-C");
+        if !place {
+            continue;
+        }
+        let given = joined.or_else(|| {
+            let next = arguments.get(n + 1).filter(|_| name.starts_with('-'))?;
+            Some(process.value(next).text)
+        });
+        if let Some(path) = given.filter(|p| !p.is_empty() && !p.contains(['$', '`'])) {
+            told |= matches!(bare.as_str(), "DESTDIR" | "PREFIX" | "CMAKE_INSTALL_PREFIX");
+            add(absolute(&cwd, &path));
+        }
+    }
+    let install = arguments.iter().any(|w| matches!(w.text.as_str(), "install" | "--install"));
+    if install && !told {
+        add("/usr/local".to_owned());
+    }
+    add(clean_str(&cwd));
 }
 
 /// The value of an option, with what is known put in.
@@ -277,6 +428,12 @@ fn meet(a: &str, b: &str) -> bool {
     is_below(&a, &b) || is_below(&b, &a)
 }
 
+/// Whether what lies at a path is the same on every machine, as far as its name tells.
+fn is_neutral(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    NEUTRAL.iter().any(|e| name.ends_with(e)) || NEUTRAL_FOLDERS.contains(&name)
+}
+
 /// The instruction that takes a result into a stage for the target platform.
 fn shipped(cx: &Cx<'_>, stage: usize, results: &[String]) -> Option<Span> {
     let mut open: Vec<(usize, String)> = results.iter().map(|r| (stage, r.clone())).collect();
@@ -285,7 +442,8 @@ fn shipped(cx: &Cx<'_>, stage: usize, results: &[String]) -> Option<Span> {
         for step in cx.model.steps() {
             let Action::Copy(copy) = &step.action else { continue };
             let Some(Base::Stage(source)) = copy.from else { continue };
-            if !cx.graph.continues(source, from) || !copy.paths().any(|(_, p)| meet(&p, &path)) {
+            let takes = |p: &str| meet(p, &path) && (!is_neutral(p) || is_below(&path, p));
+            if !cx.graph.continues(source, from) || !copy.paths().any(|(_, p)| takes(&p)) {
                 continue;
             }
             if pinned(cx, step.stage).is_none() && cx.ships(step.stage) {

@@ -22,6 +22,41 @@ const NAMED: usize = 3;
 /// It has a rule of its own.
 const CHEF: &str = "cargo chef";
 
+/// Folders that an install may read, by their usual names.
+const INSTALL_FOLDERS: &[&str] = &[
+    "patches",
+    "prisma",
+    ".yarn",
+    "vendor",
+    "scripts",
+    "script",
+    "bin",
+    "hooks",
+    "packages",
+    "libs",
+    "requirements",
+    "third_party",
+    "config",
+    "build",
+    "tools",
+    "plugins",
+    "tasks",
+    "bootstrap",
+    "stubs",
+];
+
+/// Endings of code by the installers of its language.
+const CODE: &[(&[&str], &[&str])] = &[
+    (&["pip", "uv", "poetry", "pdm", "pipenv", "conda"], &[".py"]),
+    (&["npm", "yarn", "pnpm", "bun"], &[".js", ".mjs", ".ts", ".jsx", ".tsx", ".vue", ".svelte"]),
+    (&["go"], &[".go"]),
+    (&["bundler"], &[".rb"]),
+    (&["composer"], &[".php"]),
+    (&["maven", "gradle"], &[".java", ".kt", ".scala", ".groovy"]),
+    (&["mix"], &[".ex", ".exs"]),
+    (&["dart"], &[".dart"]),
+];
+
 /// An install that runs again with every edit.
 struct Late<'m, 'a> {
     install: Install<'m>,
@@ -94,8 +129,15 @@ fn is_source_for(cx: &Cx<'_>, copy: &Transfer<'_, '_>, install: &Install<'_>) ->
     if copy.is_whole() {
         return holds_folder && has_source(cx, copy).unwrap_or(true);
     }
-    if copy.path.contains('*') || !(holds_folder || inner_source) {
+    if copy.path.contains('*') {
         return false;
+    }
+    if !(holds_folder || inner_source) {
+        // A package of the project, by whatever name: the context shows its code.
+        return copy.dest != install.folder
+            && is_below(&copy.dest, &install.folder)
+            && !INSTALL_FOLDERS.contains(&name)
+            && holds_code(cx, copy, install);
     }
     match has_source(cx, copy) {
         Some(answer) => answer,
@@ -105,6 +147,20 @@ fn is_source_for(cx: &Cx<'_>, copy: &Transfer<'_, '_>, install: &Install<'_>) ->
                 || (is_below(&install.folder, &copy.dest) && copy.dest != "/" && !looks_like_file(name))
         }
     }
+}
+
+/// Whether a copy takes a folder with code in the language that is installed for.
+fn holds_code(cx: &Cx<'_>, copy: &Transfer<'_, '_>, install: &Install<'_>) -> bool {
+    let endings = CODE.iter().find(|(names, _)| names.contains(&install.installer.name)).map(|(_, e)| *e);
+    let (Some(endings), Some(context)) = (endings, cx.context()) else { return false };
+    let is_folder = context.entry(copy.path.trim_matches('/').as_bytes()).is_some_and(|e| e.is_dir());
+    let is_code = |path: &[u8]| endings.iter().any(|e| path.ends_with(e.as_bytes()));
+    let Ok(selection) = context.select(&copy.selector) else { return false };
+    // Folders with manifests are packages that the install may read.
+    let name = |path: &'_ [u8]| path.rsplit(|b| *b == b'/').next().unwrap_or_default().to_vec();
+    is_folder
+        && selection.entries().any(|e| e.is_file() && is_code(&e.path))
+        && !selection.entries().any(|e| e.is_file() && is_manifest(&name(&e.path)))
 }
 
 fn looks_like_file(name: &str) -> bool {

@@ -34,6 +34,44 @@ enum Moment {
     Upgrade,
 }
 
+/// What code calls for something that differs each time.
+const CODE: &[(&[&str], Moment)] = &[
+    (
+        &[
+            "datetime.now",
+            "datetime.utcnow",
+            "date.today",
+            "time.time()",
+            "time.strftime(",
+            "time.ctime()",
+            "Date.now()",
+            "new Date()",
+            "Time.now",
+            "DateTime.now",
+            " date(",
+            "localtime",
+        ],
+        Moment::Date,
+    ),
+    (
+        &[
+            "secrets.",
+            "uuid4",
+            "uuid1",
+            "randomUUID",
+            "randomBytes",
+            "random_bytes",
+            "SecureRandom",
+            "os.urandom",
+            "random.random",
+            "Math.random",
+            "uniqid",
+        ],
+        Moment::Random,
+    ),
+    (&["gethostname", "os.hostname()", "platform.node()"], Moment::Host),
+];
+
 /// One value that stays.
 struct Stamp {
     moment: Moment,
@@ -228,6 +266,9 @@ fn stamps(cx: &Cx<'_>, step: &Step<'_>, run: &Run<'_>) -> Vec<Stamp> {
             if program == "sed" && arguments.iter().any(|w| w.text.starts_with("-i")) {
                 files.extend(arguments.last().map(|w| shown_path(process, w)));
             }
+            if files.is_empty() && arguments.iter().any(|w| writes_file(&w.text)) && own.is_some() {
+                found.push((stamp(cx, moment, command, None), number));
+            }
             for file in files {
                 found.push((stamp(cx, moment, command, Some(file)), number));
             }
@@ -282,8 +323,26 @@ fn asks(program: &str, arguments: &[ShellWord]) -> Option<Moment> {
             texts.iter().any(chance).then_some(Moment::Random)
         }
         "git" if first == "ls-remote" => Some(Moment::Remote),
+        "node" | "bun" | "deno" | "ruby" | "php" | "perl" => in_code(&texts),
+        _ if program.starts_with("python") => in_code(&texts),
         _ => None,
     }
+}
+
+/// What code on the command line (`-c`, `-e`, `-r`) asks.
+fn in_code(texts: &[&str]) -> Option<Moment> {
+    let option = |t: &&str| matches!(*t, "-c" | "-e" | "-r" | "-p" | "-pe" | "eval" | "--eval" | "--print");
+    let at = texts.iter().position(option)?;
+    let code = texts.get(at + 1)?;
+    let known = CODE.iter().find(|(words, _)| words.iter().any(|w| code.contains(w)));
+    known.map(|(_, moment)| *moment)
+}
+
+/// Whether code on the command line writes a file.
+fn writes_file(code: &str) -> bool {
+    ["writeFile", "write_text", "File.write", "file_put_contents", "\"w\"", "'w'", "\"a\"", "'a'"]
+        .iter()
+        .any(|w| code.contains(w))
 }
 
 /// The moment that a word holds, by a variable or a substitution.

@@ -31,6 +31,8 @@ enum Cover {
     Pipe(Span),
     /// curl takes an error page for content
     Page,
+    /// the next round of a loop
+    Rounds,
 }
 
 struct Swallowed {
@@ -51,9 +53,10 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
     for stage in &cx.model.stages {
         for step in &stage.steps {
             let Action::Run(run) = &step.action else { continue };
-            // Exec form runs one command, and its failure counts.
-            let Some(script) = variables::script(cx, step).filter(|_| run.shell_form) else { continue };
-            let found = swallowed(cx, script, first_manner(step, run));
+            let Some(script) = variables::script(cx, step) else { continue };
+            // Exec form has no shell of its own; the one that it names brings its options.
+            let first = if run.shell_form { first_manner(step, run) } else { Manner::default() };
+            let found = swallowed(cx, script, first);
             if !found.is_empty() && told.insert(step.instruction.span) {
                 findings.extend(finding(cx, step, &found));
             }
@@ -129,7 +132,8 @@ fn swallowed(cx: &Cx<'_>, script: &Script, first: Manner) -> Vec<Swallowed> {
         {
             continue;
         }
-        if let Some(cover) = cover(commands, at, *manner) {
+        let manner = *manner;
+        if let Some(cover) = cover(commands, at, manner).or_else(|| rounds(commands, at, manner)) {
             let text = words::joined(&cx.file.text(command.span));
             found.push(Swallowed { span: command.span, shown: words::shortened(&text, 60), cover });
         }
@@ -251,7 +255,7 @@ fn cover(commands: &[ShellCommand], at: usize, manner: Manner) -> Option<Cover> 
     let end = level.iter().rposition(|c| c.group == command.group).map_or(0, |n| n + 1);
     let behind: Vec<&ShellCommand> =
         level.iter().skip(end).filter(|c| c.loops.len() <= command.loops.len()).copied().collect();
-    if !noticed && !command.conditional && depth == 0 {
+    if !noticed && !command.conditional && (depth == 0 || in_own_shell(commands, at)) {
         let last_group = behind.last().map(|c| c.group);
         let final_list: Vec<&ShellCommand> =
             behind.iter().filter(|c| Some(c.group) == last_group).copied().collect();
@@ -264,6 +268,30 @@ fn cover(commands: &[ShellCommand], at: usize, manner: Manner) -> Option<Cover> 
     }
     (command.name() == "curl" && takes_error_page(command) && !is_examined(command, &level))
         .then_some(Cover::Page)
+}
+
+/// Whether a command is one of a script that a shell is given, in a list of its own: `sh -c "…"`, a heredoc.
+fn in_own_shell(commands: &[ShellCommand], at: usize) -> bool {
+    let before = commands.get(..at).unwrap_or_default();
+    let Some(depth) = commands.get(at).map(|c| c.subshell_depth) else { return false };
+    let outer = before.iter().rposition(|c| c.subshell_depth < depth);
+    let Some(shell) = outer.and_then(|n| commands.get(n)) else { return false };
+    // Nothing behind the shell asks what came of it.
+    let last = outer.is_some_and(|n| !commands.iter().skip(n + 1).any(|c| c.subshell_depth < depth));
+    is_shell(shell) && shell.subshell_depth == 0 && depth == 1 && last && !shell.conditional
+}
+
+/// A round of a `for` loop that fails, before one that succeeds.
+fn rounds(commands: &[ShellCommand], at: usize, manner: Manner) -> Option<Cover> {
+    let command = commands.get(at)?;
+    let innermost = command.loops.last()?;
+    let several = innermost.values.len() > 1 || innermost.values.iter().any(|v| v.expands || v.glob);
+    let rest: Vec<&ShellCommand> = commands.get(at + 1..)?.iter().collect();
+    let alone = !rest.iter().any(|c| c.group == command.group);
+    if manner.exits || !several || command.conditional || !alone || is_examined(command, &rest) {
+        return None;
+    }
+    Some(Cover::Rounds)
 }
 
 /// Programs that make something of an empty input, too, and succeed.
@@ -435,6 +463,11 @@ fn finding(cx: &Cx<'_>, step: &Step<'_>, found: &[Swallowed]) -> Option<Finding>
             "let the pipe fail as a whole, above this RUN:\nSHELL [\"/bin/bash\", \"-o\", \"pipefail\", \"-c\"]\nor download to \
              a file first, and use it behind `&&`"
                 .to_owned(),
+        ),
+        Cover::Rounds => (
+            format!("when `{shown}` fails in one round, the loop goes on and the RUN can succeed: {later}"),
+            "only the last round counts",
+            "stop at the first failure: begin with `set -eu;`, or write `|| exit 1` behind it".to_owned(),
         ),
         Cover::Page => (
             format!(

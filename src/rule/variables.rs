@@ -6,6 +6,7 @@ use crate::build::model::{Action, Step};
 use crate::source::Span;
 use crate::syntax::shell::{Script, ShellCommand, ShellWord};
 use crate::syntax::{Escape, Instruction, Keyword};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// One place that asks for the value of a variable.
@@ -47,6 +48,63 @@ pub(super) fn script<'s>(cx: &Cx<'_>, step: &'s Step<'_>) -> Option<&'s Script> 
 fn is_windows(cx: &Cx<'_>, stage: usize) -> bool {
     let root = cx.graph.lineage(stage).first().and_then(|s| cx.graph.stages.get(*s));
     cx.document.escape == Escape::Backtick || root.is_some_and(|s| images::is_windows(&s.base_text))
+}
+
+/// The variables that PowerShell (`$env:NAME`) or the command line of Windows (`%NAME%`) read in a RUN, but those
+/// that it sets itself.
+pub(super) fn read_by_windows(cx: &Cx<'_>, step: &Step<'_>) -> Vec<Reading> {
+    let (Action::Run(run), text) = (&step.action, &step.instruction.rest) else { return Vec::new() };
+    let words = step.state.shell_words();
+    let program = words.first().map(String::as_str).unwrap_or_default();
+    let name = program.rsplit(['/', '\\']).next().unwrap_or_default().to_ascii_lowercase();
+    let power = matches!(name.trim_end_matches(".exe"), "powershell" | "pwsh");
+    if !run.shell_form || !(power || is_windows(cx, step.stage)) {
+        return Vec::new();
+    }
+    let written = text.to_str();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let lower = written.to_ascii_lowercase();
+    let mut out: Vec<Reading> = Vec::new();
+    let mut add = |name: &str, at: usize, end: usize| {
+        if !name.is_empty() && name.chars().all(is_name) && !name.starts_with(|c: char| c.is_ascii_digit()) {
+            out.push(Reading {
+                name: name.to_owned(),
+                span: text.span(at..end),
+                operator: None,
+                command: None,
+            });
+        }
+    };
+    for (at, start) in written.match_indices("$env:").chain(written.match_indices("${env:")) {
+        let rest = written.get(at + start.len()..).unwrap_or_default();
+        let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
+        add(rest.get(..end).unwrap_or_default(), at, at + start.len() + end);
+    }
+    if !power {
+        let marks: Vec<usize> = written.match_indices('%').map(|(at, _)| at).collect();
+        let mut marks = marks.into_iter().peekable();
+        while let Some(at) = marks.next() {
+            let Some(end) = marks.peek().copied() else { break };
+            let name = written.get(at + 1..end).unwrap_or_default();
+            if !name.is_empty() && name.chars().all(is_name) {
+                add(name, at, end + 1);
+                marks.next();
+            }
+        }
+    }
+    let mut set: HashSet<&str> = HashSet::new();
+    for (at, start) in lower.match_indices("$env:").chain(lower.match_indices("set ")) {
+        let rest = lower.get(at + start.len()..).unwrap_or_default().trim_start_matches('"');
+        let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
+        let (name, behind) = (rest.get(..end).unwrap_or_default(), rest.get(end..).unwrap_or_default());
+        let behind = behind.trim_start();
+        if behind.starts_with('=') && !behind.starts_with("==") {
+            set.insert(name);
+        }
+    }
+    out.retain(|r| !set.contains(r.name.to_ascii_lowercase().as_str()));
+    out.sort_by_key(|r| r.span.start);
+    out
 }
 
 /// The variables that a script reads, in order. Single quotes, escapes and quoted heredocs are no readings.

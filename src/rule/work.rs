@@ -117,6 +117,23 @@ const VERBS: &[(&[&str], &[&str], &[&str])] = &[
     (&["docker-php-ext-install", "docker-php-ext-configure", "pecl"], &["install"], &[]),
     (&["helm", "kubectl", "krew"], &["plugin", "repo", "pull"], &["version"]),
     (&["mix"], &["local.hex", "local.rebar", "deps.get", "archive.install"], &[]),
+    (
+        &["mvn", "mvnw"],
+        &[
+            "dependency:go-offline",
+            "dependency:resolve",
+            "dependency:resolve-plugins",
+            "de.qaware.maven:go-offline-maven-plugin:resolve-dependencies",
+        ],
+        &["--version", "-v"],
+    ),
+    (&["sbt"], &["update"], &[]),
+    (&["lein"], &["deps"], &[]),
+    (&["rebar"], &["get-deps"], &[]),
+    (&["dart", "flutter"], &["get"], &["--version"]),
+    (&["stack", "cabal"], &["--only-dependencies", "--dependencies-only", "update", "setup"], &["--version"]),
+    (&["nuget"], &["restore", "install"], &[]),
+    (&["opam"], &["install", "update", "init"], &["--version"]),
 ];
 
 /// Programs that arrange files, users and settings, look at something, or talk.
