@@ -6,7 +6,7 @@
 
 use super::cache::ExportedCache;
 use super::error::EvidenceError;
-use super::layer::{Layer, LayerEntry, LayerKind};
+use super::layer::{Layer, LayerEntry, LayerKind, resolved};
 use super::prediction::{Prediction, Search, Status};
 use crate::build::lower::{BuildGraph, Op, VertexId};
 use crate::key::change::{self, CauseKind, PathChange};
@@ -342,44 +342,6 @@ fn above(path: &[u8]) -> impl Iterator<Item = &bstr::BStr> {
     ends.filter_map(move |at| path.get(..at)).map(|p| p.as_bstr())
 }
 
-/// The parts of a path, the last one first.
-fn parts(path: &[u8]) -> impl Iterator<Item = BString> {
-    path.rsplit(|b| *b == b'/').filter(|p| !p.is_empty()).map(BString::from)
-}
-
-/// Where a path leads in a stack of layers, links followed as inside a root of its own.
-fn resolved(stack: &[Rc<Layer>], path: &[u8]) -> BString {
-    let mut out = BString::default();
-    let mut rest: Vec<BString> = parts(path).collect();
-    let mut links = 0;
-    while let Some(part) = rest.pop() {
-        match part.as_slice() {
-            b"." => continue,
-            b".." => {
-                let cut = out.rfind_byte(b'/').unwrap_or(0);
-                out.truncate(cut);
-                continue;
-            }
-            _ => {}
-        }
-        let length = out.len();
-        if !out.is_empty() {
-            out.push(b'/');
-        }
-        out.extend_from_slice(&part);
-        let Some(LayerEntry { kind: LayerKind::Symlink { target }, .. }) = look(stack, &out) else {
-            continue;
-        };
-        links += 1;
-        if links > 255 {
-            break;
-        }
-        out.truncate(if target.starts_with(b"/") { 0 } else { length });
-        rest.extend(parts(target));
-    }
-    out
-}
-
 fn joined(folder: &[u8], path: &[u8]) -> BString {
     let mut out = BString::from(folder);
     if !folder.is_empty() && !path.is_empty() {
@@ -392,7 +354,7 @@ fn joined(folder: &[u8], path: &[u8]) -> BString {
 /// Where a copy goes, as a path of the layer.
 fn destination(copy: &PromisedCopy, layer: &Layer, below: Option<&[Rc<Layer>]>) -> BString {
     let dest = match below {
-        Some(stack) => resolved(stack, &copy.dest),
+        Some(stack) => resolved(&copy.dest, true, |at| look(stack, at)),
         None => copy.dest.clone(),
     };
     if copy.from_folder {

@@ -389,3 +389,47 @@ impl Layer {
         )
     }
 }
+
+/// The parts of a path, the last one first.
+pub(super) fn parts(path: &[u8]) -> impl Iterator<Item = BString> {
+    path.rsplit(|b| *b == b'/').filter(|p| !p.is_empty()).map(BString::from)
+}
+
+/// Where a path leads among entries when links on the way are followed, and the last part if `whole`; links stay
+/// inside the root.
+pub(super) fn resolved<'e>(
+    path: &[u8],
+    whole: bool,
+    get: impl Fn(&[u8]) -> Option<&'e LayerEntry>,
+) -> BString {
+    let mut out = BString::default();
+    let mut rest: Vec<BString> = parts(path).collect();
+    let mut links = 0;
+    while let Some(part) = rest.pop() {
+        match part.as_slice() {
+            b"." => continue,
+            b".." => {
+                let cut = out.rfind_byte(b'/').unwrap_or(0);
+                out.truncate(cut);
+                continue;
+            }
+            _ => {}
+        }
+        let length = out.len();
+        if !out.is_empty() {
+            out.push(b'/');
+        }
+        out.extend_from_slice(&part);
+        if rest.is_empty() && !whole {
+            break;
+        }
+        let Some(LayerEntry { kind: LayerKind::Symlink { target }, .. }) = get(&out) else { continue };
+        links += 1;
+        if links > 255 {
+            break;
+        }
+        out.truncate(if target.starts_with(b"/") { 0 } else { length });
+        rest.extend(parts(target));
+    }
+    out
+}

@@ -2,7 +2,7 @@
 
 use super::error::EvidenceError;
 use super::image::{StoredImage, StoredImages};
-use super::layer::{Check, Layer, LayerEntry, LayerKind};
+use super::layer::{Check, Layer, LayerEntry, LayerKind, resolved};
 use super::packed::bound;
 use bstr::{BStr, BString, ByteSlice as _};
 use std::collections::{BTreeMap, BTreeSet};
@@ -201,38 +201,7 @@ impl ImageTree {
     /// Where a path leads when links to directories on the way are followed, and the last part if `whole`; links stay
     /// inside the root.
     pub fn resolved(&self, path: &[u8], whole: bool) -> BString {
-        let mut out = BString::default();
-        let mut rest: Vec<BString> = parts(path).collect();
-        let mut links = 0;
-        while let Some(part) = rest.pop() {
-            match part.as_slice() {
-                b"." => continue,
-                b".." => {
-                    let cut = out.rfind_byte(b'/').unwrap_or(0);
-                    out.truncate(cut);
-                    continue;
-                }
-                _ => {}
-            }
-            let length = out.len();
-            if !out.is_empty() {
-                out.push(b'/');
-            }
-            out.extend_from_slice(&part);
-            if rest.is_empty() && !whole {
-                break;
-            }
-            let Some(LayerEntry { kind: LayerKind::Symlink { target }, .. }) = self.get(&out) else {
-                continue;
-            };
-            links += 1;
-            if links > 255 {
-                break;
-            }
-            out.truncate(if target.starts_with(b"/") { 0 } else { length });
-            rest.extend(parts(target));
-        }
-        out
+        resolved(path, whole, |at| self.get(at))
     }
 
     /// The contents of regular files, by path, as far as they have no more than `limit` bytes.
@@ -263,9 +232,4 @@ impl ImageTree {
         }
         out
     }
-}
-
-/// The parts of a path, the last one first.
-fn parts(path: &[u8]) -> impl Iterator<Item = BString> {
-    path.rsplit(|b| *b == b'/').filter(|p| !p.is_empty()).map(BString::from)
 }

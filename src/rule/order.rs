@@ -3,7 +3,7 @@
 
 use super::command::{self, package_install};
 use super::ecosystem::{INSTALLERS, SETTINGS_OF_INSTALLERS, SETTINGS_PLACES, TOOLCHAIN_FILES};
-use super::{Cx, words, work};
+use super::{Cx, Finding, words, work};
 use crate::build::model::{Action, Copy, CopySource, MountKind, Run, Step, is_below};
 use crate::build::process::{Process, processes};
 use crate::context::path::{clean_str, has_wildcard, path_match};
@@ -11,6 +11,9 @@ use crate::source::Span;
 use crate::stage::Base;
 use crate::syntax::shell::{Connector, Script, ShellWord};
 use std::collections::HashSet;
+
+/// Copies and installs that are named beside the first one.
+const NAMED: usize = 3;
 
 /// Steps of a stage and those it continues; with more of them nothing is said.
 const MOST: usize = 1_000;
@@ -328,6 +331,25 @@ pub(super) struct Delayed<'m, 'a> {
     pub late: Late,
     /// The copies, the topmost first.
     pub copies: Vec<Moving<'m, 'a>>,
+}
+
+/// A finding with the other copies that delay its install, and with the other installs of its group.
+pub(super) fn with_others(
+    mut finding: Finding,
+    delayed: &Delayed<'_, '_>,
+    others: &[Delayed<'_, '_>],
+) -> Finding {
+    for copy in delayed.copies.iter().skip(1).take(NAMED) {
+        finding = finding.also(copy.step.instruction.span, "so does this");
+    }
+    let mut steps = vec![delayed.step.instruction.span];
+    for other in others {
+        if steps.len() <= NAMED && !steps.contains(&other.step.instruction.span) {
+            finding = finding.also(other.late.span, "runs again as well");
+            steps.push(other.step.instruction.span);
+        }
+    }
+    finding
 }
 
 /// Installs of a stage by the first copy that delays them, in the order of the file.

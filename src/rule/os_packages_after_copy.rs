@@ -10,9 +10,6 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-/// Copies and installs that are named beside the first one.
-const NAMED: usize = 3;
-
 fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
     for stage in &cx.model.stages {
         let groups = order::groups(cx, stage.index, |kind| kind == Kind::System);
@@ -22,7 +19,7 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
 
 fn finding(cx: &Cx<'_>, group: &[Delayed<'_, '_>]) -> Option<Finding> {
     let (delayed, others) = group.split_first()?;
-    let (first, rest) = delayed.copies.split_first()?;
+    let first = delayed.copies.first()?;
     let late = &delayed.late;
     let line = cx.line(first.step.instruction.span);
     let when = match first.copy.from {
@@ -34,20 +31,10 @@ fn finding(cx: &Cx<'_>, group: &[Delayed<'_, '_>]) -> Option<Finding> {
         late.shown,
         first.shown()
     );
-    let mut finding = Finding::at(&RULE, cx, late.span, message)
+    let finding = Finding::at(&RULE, cx, late.span, message)
         .label("runs again with every change above")
         .also(first.step.instruction.span, "changes more often than the packages")
         .help(format!("install the packages in a RUN of their own above line {line}"))
         .evidence("copied_line", line);
-    for copy in rest.iter().take(NAMED) {
-        finding = finding.also(copy.step.instruction.span, "so does this");
-    }
-    let mut steps = vec![delayed.step.instruction.span];
-    for other in others {
-        if steps.len() <= NAMED && !steps.contains(&other.step.instruction.span) {
-            finding = finding.also(other.late.span, "runs again as well");
-            steps.push(other.step.instruction.span);
-        }
-    }
-    Some(finding)
+    Some(order::with_others(finding, delayed, others))
 }

@@ -7,9 +7,6 @@ use super::{Cx, Finding, Rule};
 pub(super) const RULE: Rule =
     Rule { name: "tool-after-source", page: include_str!("../../rules/tool-after-source.md"), check };
 
-/// Copies and installs that are named beside the first one.
-const NAMED: usize = 3;
-
 fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
     for stage in &cx.model.stages {
         let groups = order::groups(cx, stage.index, |kind| kind != Kind::System);
@@ -19,7 +16,7 @@ fn check(cx: &Cx<'_>, findings: &mut Vec<Finding>) {
 
 fn finding(cx: &Cx<'_>, group: &[Delayed<'_, '_>]) -> Option<Finding> {
     let (delayed, others) = group.split_first()?;
-    let (first, rest) = delayed.copies.split_first()?;
+    let first = delayed.copies.first()?;
     let late = &delayed.late;
     let line = cx.line(first.step.instruction.span);
     let (needs, help) = match late.kind {
@@ -34,20 +31,10 @@ fn finding(cx: &Cx<'_>, group: &[Delayed<'_, '_>]) -> Option<Finding> {
         late.shown,
         first.shown()
     );
-    let mut finding = Finding::at(&RULE, cx, late.span, message)
+    let finding = Finding::at(&RULE, cx, late.span, message)
         .label("runs again with every change above")
         .also(first.step.instruction.span, "changes with the project")
         .help(help)
         .evidence("copied_line", line);
-    for copy in rest.iter().take(NAMED) {
-        finding = finding.also(copy.step.instruction.span, "so does this");
-    }
-    let mut steps = vec![delayed.step.instruction.span];
-    for other in others {
-        if steps.len() <= NAMED && !steps.contains(&other.step.instruction.span) {
-            finding = finding.also(other.late.span, "runs again as well");
-            steps.push(other.step.instruction.span);
-        }
-    }
-    Some(finding)
+    Some(order::with_others(finding, delayed, others))
 }
