@@ -88,6 +88,58 @@ fn is_placeholder(value: &str) -> bool {
         || value.starts_with("1970-01-01")
 }
 
+/// Words of a name that stand for the project, or for what builds it.
+const PROJECT: &[&str] = &[
+    "GIT",
+    "VCS",
+    "BUILD",
+    "CI",
+    "SOURCE",
+    "SRC",
+    "APP",
+    "IMAGE",
+    "PROJECT",
+    "HEAD",
+    "CURRENT",
+    "SHORT",
+    "LONG",
+    "GITHUB",
+    "GITLAB",
+    "CIRCLE",
+    "TRAVIS",
+    "RELEASE",
+    "VERGEN",
+    "BUILDKITE",
+    "DRONE",
+    "JENKINS",
+    "SCM",
+    "HG",
+    "DEPLOY",
+];
+/// Words that stand for one moment or one run.
+const MOMENT: &[&str] = &[
+    "DATE",
+    "TIME",
+    "TIMESTAMP",
+    "DATETIME",
+    "CREATED",
+    "NUMBER",
+    "NUM",
+    "NO",
+    "ID",
+    "RUN",
+    "COUNTER",
+    "DESCRIBE",
+    "DIRTY",
+];
+/// Words that stand for a state of the source.
+const STATE: &[&str] = &["SHA", "SHA1", "HASH", "REF", "REV", "REVISION", "COMMIT", "BRANCH", "TAG", "TAGS"];
+/// Words that say more of one of these.
+const DETAIL: &[&str] = &[
+    "VERSION", "AUTHOR", "MESSAGE", "PIPELINE", "JOB", "WORKFLOW", "NAME", "FULL", "LAST", "DOCKER", "STAMP",
+    "EPOCH", "UTC", "ISO",
+];
+
 /// Whether a name says that the value is that of one commit, build or release of this project.
 pub(super) fn has_volatile_name(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
@@ -127,50 +179,10 @@ pub(super) fn has_volatile_name(name: &str) -> bool {
     ]) {
         return false;
     }
-    let project = any(&[
-        "GIT",
-        "VCS",
-        "BUILD",
-        "CI",
-        "SOURCE",
-        "SRC",
-        "APP",
-        "IMAGE",
-        "PROJECT",
-        "HEAD",
-        "CURRENT",
-        "SHORT",
-        "LONG",
-        "GITHUB",
-        "GITLAB",
-        "CIRCLE",
-        "TRAVIS",
-        "RELEASE",
-        "VERGEN",
-        "BUILDKITE",
-        "DRONE",
-        "JENKINS",
-        "SCM",
-        "HG",
-        "DEPLOY",
-    ]);
+    let project = any(PROJECT);
     let plain = words.len() == 1;
-    let moment = any(&[
-        "DATE",
-        "TIME",
-        "TIMESTAMP",
-        "DATETIME",
-        "CREATED",
-        "NUMBER",
-        "NUM",
-        "NO",
-        "ID",
-        "RUN",
-        "COUNTER",
-        "DESCRIBE",
-        "DIRTY",
-    ]);
-    let state = any(&["SHA", "SHA1", "HASH", "REF", "REV", "REVISION", "COMMIT", "BRANCH", "TAG", "TAGS"]);
+    let moment = any(MOMENT);
+    let state = any(STATE);
     let joined = [
         "GITSHA",
         "GITCOMMIT",
@@ -199,73 +211,10 @@ pub(super) fn has_volatile_name(name: &str) -> bool {
 
 /// Whether a name is about something that the build fetches: `NGINX_COMMIT`, `TINI_SHA`.
 fn is_of_a_tool(words: &[&str]) -> bool {
-    const KNOWN: &[&str] = &[
-        "GIT",
-        "VCS",
-        "BUILD",
-        "CI",
-        "SOURCE",
-        "SRC",
-        "APP",
-        "IMAGE",
-        "PROJECT",
-        "HEAD",
-        "CURRENT",
-        "SHORT",
-        "LONG",
-        "GITHUB",
-        "GITLAB",
-        "CIRCLE",
-        "TRAVIS",
-        "RELEASE",
-        "VERGEN",
-        "BUILDKITE",
-        "DRONE",
-        "JENKINS",
-        "SCM",
-        "HG",
-        "DEPLOY",
-        "DATE",
-        "TIME",
-        "TIMESTAMP",
-        "DATETIME",
-        "CREATED",
-        "NUMBER",
-        "NUM",
-        "NO",
-        "ID",
-        "RUN",
-        "COUNTER",
-        "DESCRIBE",
-        "DIRTY",
-        "SHA",
-        "SHA1",
-        "HASH",
-        "REF",
-        "REV",
-        "REVISION",
-        "COMMIT",
-        "BRANCH",
-        "TAG",
-        "TAGS",
-        "VERSION",
-        "AUTHOR",
-        "MESSAGE",
-        "PIPELINE",
-        "JOB",
-        "WORKFLOW",
-        "NAME",
-        "FULL",
-        "LAST",
-        "DOCKER",
-        "STAMP",
-        "EPOCH",
-        "UTC",
-        "ISO",
-    ];
+    let is_known = |word: &str| [PROJECT, MOMENT, STATE, DETAIL].iter().any(|list| list.contains(&word));
     // One word may be the project's own.
-    words.iter().filter(|w| !KNOWN.contains(w)).count() > 1
-        || (words.iter().any(|w| !KNOWN.contains(w))
+    words.iter().filter(|w| !is_known(w)).count() > 1
+        || (words.iter().any(|w| !is_known(w))
             && !words.iter().any(|w| {
                 matches!(*w, "DATE" | "TIME" | "TIMESTAMP" | "NUMBER" | "COMMIT" | "BUILD" | "GIT" | "VCS")
             }))
