@@ -3,10 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
+#[path = "live/client.rs"]
+mod client;
+
+use client::docker;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
@@ -18,20 +22,6 @@ const BASE: &str = "FROM scratch AS base\n\
 struct Project {
     place: TempDir,
     name: String,
-}
-
-fn docker(args: &[&str]) -> Output {
-    let host = std::env::var("LAYERLINT_LIVE_HOST").unwrap_or_else(|_| {
-        panic!("LAYERLINT_LIVE_HOST is not set: run tests/live.sh, which starts an engine of its own")
-    });
-    let client = std::env::var("LAYERLINT_LIVE_DOCKER").unwrap_or_else(|_| "/usr/bin/docker".to_owned());
-    Command::new(client)
-        .args(args)
-        .env("DOCKER_HOST", host)
-        .env("DOCKER_BUILDKIT", "1")
-        .env_remove("DOCKER_CONTEXT")
-        .output()
-        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -4,6 +4,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
+#[path = "live/client.rs"]
+mod client;
+
+use client::docker;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -11,20 +15,6 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 const BASE: &str = "layerlint/log-base";
-
-fn docker(args: &[&str]) -> Output {
-    let host = std::env::var("LAYERLINT_LIVE_HOST").unwrap_or_else(|_| {
-        panic!("LAYERLINT_LIVE_HOST is not set: run tests/live.sh, which starts an engine of its own")
-    });
-    let client = std::env::var("LAYERLINT_LIVE_DOCKER").unwrap_or_else(|_| "/usr/bin/docker".to_owned());
-    Command::new(client)
-        .args(args)
-        .env("DOCKER_HOST", host)
-        .env("DOCKER_BUILDKIT", "1")
-        .env_remove("DOCKER_CONTEXT")
-        .output()
-        .unwrap()
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

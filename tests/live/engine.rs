@@ -1,18 +1,12 @@
 //! A Docker engine that `tests/live.sh` started, and what its log says.
 
+use super::client::{self, docker};
 use super::project::{Laid, Project};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Output};
-
-/// Where the engine listens; set by `tests/live.sh`.
-const HOST: &str = "LAYERLINT_LIVE_HOST";
-/// The client, if it is not Debian's.
-const CLIENT: &str = "LAYERLINT_LIVE_DOCKER";
 
 pub(crate) struct Engine {
     host: String,
-    client: String,
 }
 
 /// What became of a step.
@@ -36,25 +30,12 @@ pub(crate) struct Built {
 impl Engine {
     /// The engine of this run.
     pub(crate) fn of_run() -> Self {
-        let host = std::env::var(HOST).unwrap_or_else(|_| {
-            panic!("{HOST} is not set: run tests/live.sh, which starts an engine of its own")
-        });
-        Engine { host, client: std::env::var(CLIENT).unwrap_or_else(|_| "/usr/bin/docker".to_owned()) }
-    }
-
-    fn docker(&self, args: &[&str]) -> Output {
-        Command::new(&self.client)
-            .args(args)
-            .env("DOCKER_HOST", &self.host)
-            .env("DOCKER_BUILDKIT", "1")
-            .env_remove("DOCKER_CONTEXT")
-            .output()
-            .unwrap_or_else(|e| panic!("{}: {e}", self.client))
+        Engine { host: client::host() }
     }
 
     /// Forgets everything that was built.
     pub(crate) fn forget(&self) {
-        let out = self.docker(&["builder", "prune", "--all", "--force"]);
+        let out = docker(&["builder", "prune", "--all", "--force"]);
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     }
 
@@ -73,12 +54,12 @@ impl Engine {
     /// Builds an image that the engine keeps under a name, until [`Engine::remove`] takes it away.
     pub(crate) fn build_image(&self, name: &str, context: &Path) -> Built {
         let context = context.display().to_string();
-        let out = self.docker(&["build", "--progress=plain", "--tag", name, &context]);
+        let out = docker(&["build", "--progress=plain", "--tag", name, &context]);
         read(out.status.success(), String::from_utf8_lossy(&out.stderr).into_owned())
     }
 
     pub(crate) fn remove(&self, name: &str) {
-        let out = self.docker(&["image", "rm", "--force", name]);
+        let out = docker(&["image", "rm", "--force", name]);
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     }
 
@@ -88,7 +69,7 @@ impl Engine {
         args.extend(flags.iter().map(String::as_str));
         let context = context.display().to_string();
         args.push(&context);
-        let out = self.docker(&args);
+        let out = docker(&args);
         read(out.status.success(), String::from_utf8_lossy(&out.stderr).into_owned())
     }
 }
